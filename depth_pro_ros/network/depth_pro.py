@@ -1,0 +1,47 @@
+"""Depth Pro: image -> canonical inverse depth and horizontal field of view."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from torch import Tensor, nn
+
+from depth_pro_ros.network.config import DepthProConfig
+from depth_pro_ros.network.decoder import Decoder, DepthHead
+from depth_pro_ros.network.encoder import Encoder
+from depth_pro_ros.network.fov import FovHead
+
+
+class DepthProOutput(NamedTuple):
+    """The network's answer, in float32."""
+
+    inverse_depth: Tensor
+    """Canonical inverse depth C (B, 1, S, S), at least 0: 1/m = C * image width / f_px."""
+    fov_deg: Tensor | None
+    """Horizontal field of view (B,) in degrees; None where it was not asked for."""
+
+
+class DepthPro(nn.Module):
+    """The network of arXiv 2410.02073; parameter names are the official checkpoint's."""
+
+    def __init__(self, config: DepthProConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder = Encoder(config)
+        self.decoder = Decoder(config)
+        self.head = DepthHead(config)
+        self.fov = FovHead(config)
+
+    def forward(
+        self, image: Tensor, need_fov: bool = True, tile_batch: int | None = None
+    ) -> DepthProOutput:
+        """Estimate depth and field of view.
+
+        image: (B, 3, S, S) RGB in [-1, 1], S = config.image_size, stretched to a square.
+        need_fov: False leaves the field-of-view head out.
+        tile_batch: ViT tiles computed at once (None: all 35 B); less is slower and smaller.
+        """
+        encoding = self.encoder(image, tile_batch)
+        fused, lowest = self.decoder(encoding.features)
+        fov_deg = self.fov(encoding, lowest) if need_fov else None
+        return DepthProOutput(self.head(fused), fov_deg)

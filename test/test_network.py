@@ -1,0 +1,172 @@
+"""The network against transformers' Depth Pro, and its own promises."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+
+import pytest
+import torch
+from networks import TINY, TINY_SHARED, lively_network
+from safetensors.torch import save_file
+
+from depth_pro_ros.network import DepthPro, DepthProConfig
+from depth_pro_ros.network.checkpoint import load_network, to_transformers
+from depth_pro_ros.network.encoder import merge, split
+
+REDUCED = DepthProConfig(
+    tile_size=128,
+    vit_width=64,
+    vit_depth=6,
+    vit_heads=4,
+    intermediate_blocks=(1, 3),
+    neck_dims=(32, 32, 48, 64, 64),
+    decoder_dim=32,
+)
+
+
+def write_transformers_model(folder, network: DepthPro) -> None:
+    """Write config.json and model.safetensors in the layout of transformers 4.49."""
+    config = network.config
+    vit = {
+        'model_type': 'dinov2',
+        'hidden_size': config.vit_width,
+        'num_hidden_layers': config.vit_depth,
+        'num_attention_heads': config.vit_heads,
+        'image_size': config.tile_size,
+        'patch_size': config.patch_size,
+        'mlp_ratio': 4,
+        'layer_norm_eps': 1e-6,
+        'use_mask_token': False,
+    }
+    latent0, latent1, fine, middle, coarse = config.neck_dims
+    (folder / 'config.json').write_text(
+        json.dumps(
+            {
+                'model_type': 'depth_pro',
+                'architectures': ['DepthProForDepthEstimation'],
+                'patch_size': config.tile_size,
+                'fusion_hidden_size': config.decoder_dim,
+                'intermediate_hook_ids': list(reversed(config.intermediate_blocks)),
+                'intermediate_feature_dims': [latent1, latent0],
+                'scaled_images_feature_dims': [coarse, middle, fine],
+                'merge_padding_value': config.grid // 8,
+                'use_fov_model': True,
+                'image_model_config': vit,
+                'patch_model_config': vit,
+                'fov_model_config': vit,
+            }
+        )
+    )
+    tensors = to_transformers(network.state_dict())
+    save_file(tensors, folder / 'model.safetensors', {'format': 'pt'})
+
+
+def parity(tmp_path, config: DepthProConfig) -> tuple[float, float, float]:
+    """Give std/mean of the inverse depth and the largest relative differences of both outputs."""
+    transformers = pytest.importorskip('transformers')
+    network = lively_network(config)
+    write_transformers_model(tmp_path, network)
+    image = torch.rand(1, 3, config.image_size, config.image_size) * 2 - 1
+    with torch.inference_mode():
+        ours = load_network(tmp_path / 'model.safetensors', config)(image)
+        del network
+        model, report = transformers.DepthProForDepthEstimation.from_pretrained(
+            tmp_path, dtype=torch.float32, output_loading_info=True
+        )
+        assert not report['missing_keys'] and not report['unexpected_keys']
+        theirs = model.eval()(pixel_values=image)
+    ours_depth, theirs_depth = ours.inverse_depth[:, 0], theirs.predicted_depth
+    difference = (ours_depth - theirs_depth).abs().max() / theirs_depth.abs().mean()
+    fov = (ours.fov_deg - theirs.field_of_view).abs() / theirs.field_of_view.abs()
+    return float(theirs_depth.std() / theirs_depth.mean()), float(difference), float(fov.max())
+
+
+def test_equals_transformers_at_a_reduced_size(tmp_path):
+    variation, depth, fov = parity(tmp_path, REDUCED)
+    assert variation > 0.25  # a constant map would prove nothing
+    assert depth < 1e-4
+    assert fov < 1e-4
+
+
+@pytest.mark.official_size
+@pytest.mark.skipif(
+    'DEPTH_PRO_OFFICIAL_SIZE' not in os.environ,
+    reason='needs 12 GB and minutes; set DEPTH_PRO_OFFICIAL_SIZE=1',
+)
+def test_equals_transformers_at_the_official_size(tmp_path):
+    variation, depth, fov = parity(tmp_path, DepthProConfig.large())
+    print(f'std/mean {variation:.3f}, depth {depth:.2e}, field of view {fov:.2e}')
+    assert variation > 0.25
+    assert depth < 1e-4
+    assert fov < 1e-4
+
+
+@pytest.mark.parametrize('config', [TINY, TINY_SHARED], ids=['three ViTs', 'one ViT'])
+def test_tile_batches_change_nothing(config):
+    network = lively_network(config)
+    image = torch.rand(2, 3, config.image_size, config.image_size) * 2 - 1
+    whole = network(image)
+    for size in (1, 16):
+        parts = network(image, tile_batch=size)
+        torch.testing.assert_close(parts.inverse_depth, whole.inverse_depth, atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(parts.fov_deg, whole.fov_deg, atol=1e-4, rtol=1e-5)
+
+
+@pytest.mark.parametrize('config', [TINY, TINY_SHARED], ids=['three ViTs', 'one ViT'])
+def test_pictures_of_a_batch_do_not_mix(config):
+    network = lively_network(config)
+    images = torch.rand(2, 3, config.image_size, config.image_size) * 2 - 1
+    together = network(images)
+    for index in range(2):
+        alone = network(images[index : index + 1])
+        torch.testing.assert_close(
+            together.inverse_depth[index : index + 1], alone.inverse_depth, atol=1e-5, rtol=1e-4
+        )
+    assert (together.inverse_depth[0] - together.inverse_depth[1]).abs().max() > 0.05
+
+
+def test_field_of_view_is_left_out_on_request():
+    network = lively_network(TINY)
+    image = torch.rand(1, 3, 256, 256) * 2 - 1
+    assert network(image, need_fov=False).fov_deg is None
+
+
+@pytest.mark.parametrize(('count', 'grid', 'overlap', 'size'), [(5, 24, 3, 96), (3, 24, 6, 48)])
+def test_merge_undoes_split(count, grid, overlap, size):
+    picture = torch.arange(2 * 3 * size * size, dtype=torch.float32).reshape(2, 3, size, size)
+    tiles = split(picture, grid, count)
+    assert tiles.shape == (count * count * 2, 3, grid, grid)
+    torch.testing.assert_close(merge(tiles, count, overlap), picture)
+
+
+def test_bfloat16_depth_is_finer_than_bfloat16():
+    network = lively_network(TINY).bfloat16()
+    image = (torch.rand(1, 3, 256, 256) * 2 - 1).bfloat16()
+    depth = network(image).inverse_depth
+    assert depth.dtype == torch.float32
+    assert (depth != depth.bfloat16().float()).float().mean() > 0.5
+
+
+def test_presets_hold_what_they_promise():
+    with torch.device('meta'):
+        large = DepthPro(DepthProConfig.large())
+        small = DepthPro(DepthProConfig.small())
+    parameters = sum(p.numel() for p in large.parameters())
+    assert len(large.state_dict()) == 1119
+    assert round(parameters / 1e6, 1) == 952.0
+    assert sum(p.numel() for p in small.parameters()) * 2 < 30e6
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        ({'tile_size': 96}, 'not a multiple of 8 patches'),
+        ({'decoder_dim': 32}, 'differs from decoder_dim'),
+        ({'intermediate_blocks': (2, 9)}, 'must rise inside'),
+    ],
+)
+def test_an_impossible_configuration_is_refused(change, message):
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(TINY, **change)
