@@ -1,0 +1,160 @@
+"""Makes .venv ready for make and for a user's shell; needs Python's standard library only.
+
+With a ROS installation sourced, the environment sees the system's packages and keeps its NumPy and
+OpenCV, which cv_bridge was built against. Without one, the ROS wheels of PyPI take its place.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+VENV = ROOT / '.venv'
+PYTHON = VENV / 'bin' / 'python'
+STAMP = VENV / 'setup-stamp'
+WHEEL_PYTHONS = ((3, 10), (3, 13))  # first and last that the ROS wheels are built for
+
+# Debian's package for a shared library that a wheel expects on the system
+APT_PACKAGES = {
+    'libGL.so.1': 'libgl1',
+    'libatomic.so.1': 'libatomic1',
+    'libgcc_s.so.1': 'libgcc-s1',
+    'libglib-2.0.so.0': 'libglib2.0-0',
+    'libgomp.so.1': 'libgomp1',
+    'libstdc++.so.6': 'libstdc++6',
+    'libz.so.1': 'zlib1g',
+}
+
+PROBE = """
+import torch, cv2, rclpy
+rclpy.init()
+rclpy.create_node('probe').destroy_node()
+rclpy.shutdown()
+"""
+
+
+def main() -> None:
+    """Creates and fills .venv unless its stamp says that nothing has changed since."""
+    distro = sourced_ros()
+    wheels = os.environ.get('ROS_WHEELS', 'jazzy')
+    check_python(uses_wheels=distro is None)
+    ros = f'sourced {distro}' if distro else f'wheels {wheels}'
+    stamp = fingerprint(ros)
+    if STAMP.exists() and STAMP.read_text() == stamp:
+        return
+
+    print(f'setting up .venv (ROS: {ros}); the first time this downloads about 3 GB', flush=True)
+    if not PYTHON.exists() or sees_system_packages() != bool(distro):
+        create_venv(system_site_packages=bool(distro))
+    extras = ['train', 'test']
+    if distro is None:
+        extras += ['opencv', f'ros-{wheels}']
+    elif not imports('cv2'):
+        extras += ['opencv']
+    install(extras, constraints(keep_system_numpy=bool(distro)))
+    probe()
+    STAMP.write_text(stamp)
+
+
+def sourced_ros() -> str | None:
+    """Gives the name of the ROS distribution in this shell, or None without one."""
+    distro = os.environ.get('ROS_DISTRO')
+    if distro and importlib.util.find_spec('rclpy') is None:
+        sys.exit(
+            f'ROS {distro} is sourced but {sys.executable} has no rclpy: '
+            'run make PYTHON=/usr/bin/python3'
+        )
+    return distro
+
+
+def check_python(uses_wheels: bool) -> None:
+    """Ends with one line that says what to install when this Python cannot do the job."""
+    version = sys.version_info[:2]
+    name = 'python{}.{}'.format(*version)
+    first, last = WHEEL_PYTHONS
+    if version < first:
+        sys.exit(f'{name} is too old: Python 3.10 or newer is needed (make PYTHON=python3.12)')
+    if uses_wheels and version > last:
+        sys.exit(
+            f'there are no ROS wheels for {name}: source a ROS installation, or use an older '
+            'Python (make PYTHON=python3.13)'
+        )
+    if importlib.util.find_spec('ensurepip') is None:
+        sys.exit(f'{name} cannot make virtual environments: apt-get install {name}-venv')
+
+
+def fingerprint(ros: str) -> str:
+    """Gives a digest of everything the content of .venv depends on."""
+    digest = hashlib.sha256(f'{ros} {sys.version_info[:2]}'.encode())
+    for name in ('constraints.txt', 'setup.py', 'tools/setup_venv.py'):
+        digest.update((ROOT / name).read_bytes())
+    return digest.hexdigest()
+
+
+def sees_system_packages() -> bool:
+    """Tells whether the existing .venv was made to see the system's packages."""
+    config = (VENV / 'pyvenv.cfg').read_text()
+    return 'include-system-site-packages = true' in config
+
+
+def create_venv(system_site_packages: bool) -> None:
+    """Makes an empty .venv in place of whatever is there."""
+    builder = venv.EnvBuilder(
+        system_site_packages=system_site_packages, clear=True, symlinks=True, with_pip=True
+    )
+    builder.create(VENV)
+
+
+def imports(module: str) -> bool:
+    """Tells whether .venv can import a module."""
+    command = [PYTHON, '-c', f'import {module}']
+    return subprocess.run(command, stderr=subprocess.DEVNULL).returncode == 0
+
+
+def constraints(keep_system_numpy: bool) -> Path:
+    """Gives the constraints file to use: the system's NumPy wins over the pinned one."""
+    pinned = ROOT / 'constraints.txt'
+    spec = importlib.util.find_spec('numpy') if keep_system_numpy else None
+    if spec is None:
+        return pinned
+    import numpy  # the system's
+
+    lines = [line for line in pinned.read_text().splitlines() if not line.startswith('numpy==')]
+    merged = VENV / 'constraints.txt'
+    merged.write_text('\n'.join([*lines, f'numpy=={numpy.__version__}', '']))
+    return merged
+
+
+def install(extras: list[str], constraints_file: Path) -> None:
+    """Installs this package, editable, and all it needs."""
+    command = [PYTHON, '-m', 'pip', 'install', '--constraint', constraints_file]
+    if not sys.stdout.isatty():
+        command += ['--quiet']
+    command += ['--editable', f'{ROOT}[{",".join(extras)}]']
+    if subprocess.run(command).returncode != 0:
+        sys.exit('pip could not install what constraints.txt names; its message is above')
+
+
+def probe() -> None:
+    """Imports the compiled packages once; names the Debian package of a missing library."""
+    result = subprocess.run([PYTHON, '-c', PROBE], capture_output=True, text=True)
+    if result.returncode == 0:
+        return
+    message = (result.stderr.strip() or 'the imports crashed').splitlines()[-1]
+    missing = re.search(r'(\S+\.so[.\d]*): cannot open shared object file', result.stderr)
+    if missing is None:
+        sys.exit(f'.venv does not work: {message}')
+    library = missing[1]
+    package = APT_PACKAGES.get(library, f'the package that holds {library}')
+    sys.exit(f'a shared library is missing, {library}: apt-get install {package}')
+
+
+if __name__ == '__main__':
+    main()
