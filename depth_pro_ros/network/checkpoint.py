@@ -165,9 +165,7 @@ def transformers_name(name: str) -> str:
     return name
 
 
-def from_transformers(
-    tensors: dict[str, Tensor], expected: dict[str, Tensor]
-) -> dict[str, Tensor]:
+def from_transformers(tensors: dict[str, Tensor], expected: dict[str, Tensor]) -> dict[str, Tensor]:
     """Rename the transformers layout to ours, joining query, key and value.
 
     Names that have no place in ours are kept, so that `compare` reports them.

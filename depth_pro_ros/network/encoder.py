@@ -80,7 +80,9 @@ class Encoder(nn.Module):
 
 def upsampler(dim_in: int, dim_out: int, steps: int) -> nn.Sequential:
     """Give a 1x1 projection and `steps` doublings of the resolution, linear and without bias."""
-    doublings = (nn.ConvTranspose2d(dim_out, dim_out, 2, stride=2, bias=False) for _ in range(steps))
+    doublings = (
+        nn.ConvTranspose2d(dim_out, dim_out, 2, stride=2, bias=False) for _ in range(steps)
+    )
     return nn.Sequential(nn.Conv2d(dim_in, dim_out, 1, bias=False), *doublings)
 
 

@@ -27,7 +27,9 @@ class TokenViT(VisionTransformer):
             norm_layer=partial(nn.LayerNorm, eps=1e-6),
         )
 
-    def forward(self, x: Tensor, blocks: Sequence[int] = ()) -> tuple[Tensor, list[Tensor]]:
+    def forward(  # type: ignore[override]
+        self, x: Tensor, blocks: Sequence[int] = ()
+    ) -> tuple[Tensor, list[Tensor]]:
         """Give the normed last tokens and the raw tokens after each of `blocks`.
 
         x: (B, 3, T, T) tiles. Every returned tensor is (B, 1 + g*g, C), the class token first.

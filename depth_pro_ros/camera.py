@@ -1,0 +1,89 @@
+"""Pinhole cameras: field of view, focal length, intrinsics, unprojection."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def focal_from_fov(fov_deg: float, width: int) -> float:
+    """Give the focal length in pixels of a horizontal field of view across `width` pixels."""
+    return 0.5 * width / math.tan(0.5 * math.radians(fov_deg))
+
+
+def fov_from_focal(focal_px: float, width: int) -> float:
+    """Give the horizontal field of view in degrees of a focal length in pixels."""
+    return math.degrees(2.0 * math.atan(0.5 * width / focal_px))
+
+
+@dataclasses.dataclass(frozen=True)
+class Intrinsics:
+    """A pinhole camera in pixels; integer coordinates are pixel centres, as in OpenCV and ROS."""
+
+    width: int
+    height: int
+    fx: float
+    fy: float
+    cx: float
+    cy: float
+
+    @classmethod
+    def from_focal(cls, focal_px: float, width: int, height: int) -> Intrinsics:
+        """Give square pixels with the principal point in the middle of the picture."""
+        return cls(width, height, focal_px, focal_px, (width - 1) / 2, (height - 1) / 2)
+
+    @property
+    def is_valid(self) -> bool:
+        """Tell whether this can be a camera: all finite, focal lengths and size positive."""
+        return (
+            all(map(math.isfinite, (self.fx, self.fy, self.cx, self.cy)))
+            and min(self.fx, self.fy, self.width, self.height) > 0
+        )
+
+    def scaled(self, width: int, height: int) -> Intrinsics:
+        """Give the same camera at another image size."""
+        x, y = width / self.width, height / self.height
+        return Intrinsics(
+            width,
+            height,
+            self.fx * x,
+            self.fy * y,
+            (self.cx + 0.5) * x - 0.5,
+            (self.cy + 0.5) * y - 0.5,
+        )
+
+
+def unproject(
+    depth_m: NDArray[np.float32], intrinsics: Intrinsics, stride: int = 1
+) -> NDArray[np.float32]:
+    """Give the points of every `stride`-th pixel in the optical frame (REP 103), in metres.
+
+    depth_m: (H, W) along Z. Returns (ceil(H/stride), ceil(W/stride), 3): x right, y down, z
+    forward; NaN in all three where depth is not finite.
+    """
+    z = depth_m[::stride, ::stride]
+    rays_x = (np.arange(0, depth_m.shape[1], stride) - intrinsics.cx) / intrinsics.fx
+    rays_y = (np.arange(0, depth_m.shape[0], stride) - intrinsics.cy) / intrinsics.fy
+    z = np.where(np.isfinite(z), z, np.float32(np.nan))
+    points = np.empty((*z.shape, 3), np.float32)
+    np.multiply(z, rays_x.astype(np.float32), out=points[..., 0])
+    np.multiply(z, rays_y.astype(np.float32)[:, None], out=points[..., 1])
+    points[..., 2] = z
+    return points
+
+
+def limit_depth(
+    depth_m: NDArray[np.float32], min_depth: float, max_depth: float
+) -> NDArray[np.float32]:
+    """Mark what is out of range as REP 117 asks: nearer -Inf, farther +Inf; NaN stays NaN."""
+    limited = np.where(depth_m > max_depth, np.float32(np.inf), depth_m)
+    return np.where(depth_m < min_depth, np.float32(-np.inf), limited)
+
+
+def depth_to_millimetres(depth_m: NDArray[np.float32]) -> NDArray[np.uint16]:
+    """Give 16-bit millimetres, saturating; 0 where depth is not finite (REP 118)."""
+    millimetres = np.where(np.isfinite(depth_m), depth_m * 1000.0, 0.0)
+    return np.clip(np.rint(millimetres), 0, 65535).astype(np.uint16)

@@ -1,0 +1,79 @@
+"""The `depth_pro` command: each sub-command parses, imports lazily and calls one function."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from depth_pro_ros import __version__
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; gives the exit code (2 for wrong usage or input, as argparse does)."""
+    parser = argparse.ArgumentParser(
+        prog='depth_pro', description='Metric depth from one camera, with Depth Pro.'
+    )
+    parser.add_argument('--version', action='version', version=__version__)
+    commands = parser.add_subparsers(dest='command', required=True, metavar='COMMAND')
+    add_estimate(commands)
+    args = parser.parse_args(argv)
+    try:
+        code: int = args.run(args)
+    except (RuntimeError, ValueError, OSError) as error:
+        print(f'depth_pro: {error}', file=sys.stderr)
+        code = 1
+    except KeyboardInterrupt:
+        print('depth_pro: interrupted; what is finished was kept', file=sys.stderr)
+        code = 130
+    return code
+
+
+def add_model_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that every command with a network has."""
+    parser.add_argument(
+        '--weights', default='small', help='small, depth_pro (official) or a file (%(default)s)'
+    )
+    parser.add_argument('--device', default='auto', help='auto, cpu, cuda or cuda:N (%(default)s)')
+    parser.add_argument(
+        '--precision',
+        default='auto',
+        choices=['auto', 'fp32', 'fp16', 'bf16'],
+        help='arithmetic (%(default)s: fp16 on a GPU, bf16 on a CPU with units for it, else fp32)',
+    )
+
+
+def add_estimate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add `depth_pro estimate`."""
+    parser = commands.add_parser(
+        'estimate',
+        help='depth of pictures',
+        description='Writes for each picture: NAME.npz (depth_m, focal_px, fov_deg), NAME_mm.png '
+        '(16 bit, millimetres), NAME_depth.png (coloured, with a scale) and NAME.ply.',
+    )
+    parser.add_argument('images', nargs='+', type=Path, metavar='IMAGE')
+    parser.add_argument('--output', type=Path, required=True, metavar='DIR')
+    parser.add_argument(
+        '--focal-px',
+        type=float,
+        help='focal length in pixels of every picture (default: its EXIF data, else the network)',
+    )
+    add_model_options(parser)
+    parser.set_defaults(run=run_estimate)
+
+
+def run_estimate(args: argparse.Namespace) -> int:
+    """Estimate pictures; 1 where one of them failed."""
+    from depth_pro_ros.estimator import DepthEstimator
+    from depth_pro_ros.offline import estimate_pictures
+
+    estimator = DepthEstimator.from_pretrained(args.weights, args.device, args.precision)
+    failures = estimate_pictures(estimator, args.images, args.output, args.focal_px)
+    for failure in failures:
+        print(f'depth_pro: {failure}', file=sys.stderr)
+    return 1 if failures else 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

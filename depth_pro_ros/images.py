@@ -1,0 +1,151 @@
+"""Pictures: reading with their EXIF focal length, colouring depth, writing results."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import ExifTags, Image
+
+FULL_FRAME_DIAGONAL_MM = math.hypot(36.0, 24.0)
+MM_PER_UNIT = {2: 25.4, 3: 10.0}
+"""EXIF FocalPlaneResolutionUnit: inch or centimetre."""
+
+
+class ImageError(RuntimeError):
+    """A file that is no picture, or cannot be written."""
+
+
+def read_picture(path: Path) -> NDArray[np.uint8]:
+    """Read a picture as (H, W, 3) RGB, turned upright as its EXIF orientation asks."""
+    try:
+        data = np.fromfile(path, np.uint8)
+    except OSError as error:
+        raise ImageError(f'{path}: {error.strerror}') from error
+    bgr = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+    if bgr is None:
+        raise ImageError(f'{path}: not a picture that OpenCV can read')
+    return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)
+
+
+def exif_focal_px(path: Path) -> float | None:
+    """Give the focal length in pixels that a picture's EXIF data tell, or None.
+
+    From the 35 mm equivalent (by the diagonal), else from the focal length and the resolution of
+    the sensor.
+    """
+    try:
+        with Image.open(path) as image:
+            exif = image.getexif().get_ifd(ExifTags.IFD.Exif)
+            diagonal_px = math.hypot(*image.size)
+        equivalent_mm = float(exif.get(ExifTags.Base.FocalLengthIn35mmFilm) or 0)
+        if equivalent_mm > 0:
+            return equivalent_mm / FULL_FRAME_DIAGONAL_MM * diagonal_px
+        focal_mm = float(exif.get(ExifTags.Base.FocalLength) or 0)
+        per_unit = float(exif.get(ExifTags.Base.FocalPlaneXResolution) or 0)
+        unit_mm = MM_PER_UNIT.get(exif.get(ExifTags.Base.FocalPlaneResolutionUnit, 2), 25.4)
+        focal_px = focal_mm * per_unit / unit_mm
+    except (OSError, SyntaxError, ValueError, TypeError, ZeroDivisionError):
+        return None
+    return focal_px if math.isfinite(focal_px) and focal_px > 0 else None
+
+
+def depth_range(depth_m: NDArray[np.float32]) -> tuple[float, float]:
+    """Give the nearest and farthest depth worth a colour: the 2nd and 98th percentile."""
+    finite = depth_m[np.isfinite(depth_m)]
+    if not finite.size:
+        return 1.0, 10.0
+    near, far = (float(value) for value in np.percentile(finite, (2.0, 98.0)))
+    near = max(near, 1e-3)
+    return near, max(far, 1.01 * near)
+
+
+def colorize_depth(depth_m: NDArray[np.float32], near_m: float, far_m: float) -> NDArray[np.uint8]:
+    """Colour depth (H, W) by its inverse, near red to far blue: (H, W, 3) RGB.
+
+    Inverse depth spends the colours where a robot looks. Too far (+Inf) takes the farthest
+    colour, unknown and too near are black.
+    """
+    with np.errstate(divide='ignore', invalid='ignore'):
+        share = (1.0 / depth_m - 1.0 / far_m) / (1.0 / near_m - 1.0 / far_m)
+    known = depth_m > 0  # False for NaN and -Inf
+    levels = np.clip(np.where(known, share, 0.0) * 255.0, 0.0, 255.0).astype(np.uint8)
+    rgb = cv2.cvtColor(cv2.applyColorMap(levels, cv2.COLORMAP_TURBO), cv2.COLOR_BGR2RGB)
+    rgb[~known] = 0
+    return np.asarray(rgb, np.uint8)
+
+
+def depth_scale_bar(near_m: float, far_m: float, height: int) -> NDArray[np.uint8]:
+    """Draw the colours of `colorize_depth` as a bar with metres beside it: (height, 90, 3)."""
+    bar = np.full((height, 90, 3), 255, np.uint8)
+    inverse = np.linspace(1.0 / far_m, 1.0 / near_m, height, dtype=np.float32)[:, None]
+    bar[:, 6:26] = colorize_depth(1.0 / inverse, near_m, far_m)
+    ticks = max(3, min(9, height // 40))
+    for row in np.linspace(0, height - 1, ticks):
+        metres = 1.0 / float(inverse[int(row), 0])
+        y = int(np.clip(row, 10, height - 6))
+        cv2.line(bar, (26, int(row)), (31, int(row)), (0, 0, 0), 1)
+        label = f'{metres:.1f} m' if metres < 100 else f'{metres:.0f} m'
+        cv2.putText(
+            bar, label, (34, y + 4), cv2.FONT_HERSHEY_SIMPLEX, 0.42, (0, 0, 0), 1, cv2.LINE_AA
+        )
+    return bar
+
+
+def depth_picture(depth_m: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Colour depth over its own range, with a scale in metres at the right."""
+    near_m, far_m = depth_range(depth_m)
+    return np.hstack(
+        [colorize_depth(depth_m, near_m, far_m), depth_scale_bar(near_m, far_m, len(depth_m))]
+    )
+
+
+def write_aside(path: Path, write: Callable[[Path], object]) -> None:
+    """Let `write` fill a file beside `path`, then rename it: `path` is never half written."""
+    aside = path.with_name(f'.{path.name}.part{path.suffix}')
+    try:
+        write(aside)
+        os.replace(aside, path)
+    except OSError as error:
+        raise ImageError(f'cannot write {path}: {error.strerror or error}') from error
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def write_png(path: Path, image: NDArray[np.uint8] | NDArray[np.uint16]) -> None:
+    """Write RGB uint8 (H, W, 3) or one uint16 channel (H, W) as PNG."""
+    bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR) if image.ndim == 3 else image
+    encoded = cv2.imencode('.png', bgr)[1]
+    write_aside(path, lambda aside: encoded.tofile(aside))
+
+
+def write_npz(path: Path, **arrays: object) -> None:
+    """Write a compressed .npz."""
+    write_aside(path, lambda aside: np.savez_compressed(aside, **arrays))  # type: ignore[arg-type]
+
+
+def write_json(path: Path, values: dict[str, object]) -> None:
+    """Write indented JSON."""
+    text = json.dumps(values, indent=1) + '\n'
+    write_aside(path, lambda aside: aside.write_text(text))
+
+
+def write_ply(path: Path, points_m: NDArray[np.float32], rgb: NDArray[np.uint8]) -> None:
+    """Write the finite ones of (..., 3) points in metres with (..., 3) colours as binary PLY."""
+    finite = np.isfinite(points_m).all(axis=-1)
+    layout = [('xyz', '<f4', 3), ('rgb', 'u1', 3)]
+    vertices = np.empty(int(finite.sum()), layout)
+    vertices['xyz'], vertices['rgb'] = points_m[finite], rgb[finite]
+    header = '\n'.join(
+        ['ply', 'format binary_little_endian 1.0', f'element vertex {len(vertices)}']
+        + [f'property float {axis}' for axis in 'xyz']
+        + [f'property uchar {colour}' for colour in ('red', 'green', 'blue')]
+        + ['end_header\n']
+    )
+    write_aside(path, lambda aside: aside.write_bytes(header.encode() + vertices.tobytes()))
