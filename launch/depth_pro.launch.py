@@ -1,0 +1,110 @@
+"""Starts the depth_pro node and, with rviz:=true, a view of what it publishes.
+
+Every parameter of the node is an argument. A value given as an argument wins over params_file,
+which wins over the node's default.
+"""
+
+from __future__ import annotations
+
+from launch import LaunchContext, LaunchDescription
+from launch.actions import DeclareLaunchArgument, OpaqueFunction
+from launch.conditions import IfCondition
+from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
+from launch_ros.actions import Node
+from launch_ros.parameter_descriptions import ParameterValue
+from launch_ros.substitutions import FindPackageShare
+
+from depth_pro_ros.ros.parameters import constraints, specs
+
+
+def generate_launch_description() -> LaunchDescription:
+    """Gives the description that `ros2 launch` runs."""
+    given: set[str] = set()  # the arguments somebody set, known before the defaults are declared
+    return LaunchDescription(
+        [
+            OpaqueFunction(function=lambda context: given.update(context.launch_configurations)),
+            DeclareLaunchArgument('image', default_value='image', description='image topic'),
+            DeclareLaunchArgument(
+                'camera_info', default_value='camera_info', description='CameraInfo topic'
+            ),
+            DeclareLaunchArgument(
+                'namespace', default_value='', description='namespace of the node and its topics'
+            ),
+            DeclareLaunchArgument(
+                'params_file', default_value='', description='YAML file with parameters'
+            ),
+            *parameter_arguments(),
+            DeclareLaunchArgument(
+                'rviz',
+                default_value='false',
+                choices=('true', 'false'),
+                description='show image, depth and cloud in RViz',
+            ),
+            DeclareLaunchArgument(
+                'fixed_frame',
+                default_value='camera_optical_frame',
+                description='frame of the images, in which RViz shows the cloud',
+            ),
+            OpaqueFunction(function=node, args=[given]),
+            rviz(),
+        ]
+    )
+
+
+def parameter_arguments() -> list[DeclareLaunchArgument]:
+    """Gives a launch argument for every parameter of the node."""
+    arguments = []
+    for name, (default, spec) in specs().items():
+        limits = '' if spec.choices else constraints(spec)
+        arguments.append(
+            DeclareLaunchArgument(
+                name,
+                default_value=str(default),
+                choices=spec.choices or None,
+                description=f'{spec.description} ({limits})' if limits else spec.description,
+            )
+        )
+    return arguments
+
+
+def node(context: LaunchContext, given: set[str]) -> list[Node]:
+    """Gives the node with the parameters of the file and, on top, those given as arguments."""
+    params_file = LaunchConfiguration('params_file').perform(context)
+    arguments = {
+        name: ParameterValue(LaunchConfiguration(name), value_type=type(default))
+        for name, (default, _) in specs().items()
+        if name in given
+    }
+    image = LaunchConfiguration('image')
+    return [
+        Node(
+            package='depth_pro_ros',
+            executable='depth_pro_node',
+            name='depth_pro',
+            namespace=LaunchConfiguration('namespace'),
+            parameters=[source for source in (params_file, arguments) if source],
+            remappings=[
+                ('image', image),
+                ('image/compressed', [image, '/compressed']),
+                ('camera_info', LaunchConfiguration('camera_info')),
+            ],
+            output='screen',
+        )
+    ]
+
+
+def rviz() -> Node:
+    """Gives RViz, with the absolute topics of its configuration moved into the namespace."""
+    config = PathJoinSubstitution([FindPackageShare('depth_pro_ros'), 'config', 'depth_pro.rviz'])
+    outputs = ('depth/image_color', 'depth/image', 'points')
+    return Node(
+        condition=IfCondition(LaunchConfiguration('rviz')),
+        package='rviz2',
+        executable='rviz2',
+        namespace=LaunchConfiguration('namespace'),
+        arguments=['-d', config, '-f', LaunchConfiguration('fixed_frame')],
+        remappings=[
+            ('/image', LaunchConfiguration('image')),
+            *((f'/depth_pro/{topic}', f'depth_pro/{topic}') for topic in outputs),
+        ],
+    )
