@@ -35,14 +35,6 @@ class Intrinsics:
         """Give square pixels with the principal point in the middle of the picture."""
         return cls(width, height, focal_px, focal_px, (width - 1) / 2, (height - 1) / 2)
 
-    @property
-    def is_valid(self) -> bool:
-        """Tell whether this can be a camera: all finite, focal lengths and size positive."""
-        return (
-            all(map(math.isfinite, (self.fx, self.fy, self.cx, self.cy)))
-            and min(self.fx, self.fy, self.width, self.height) > 0
-        )
-
     def scaled(self, width: int, height: int) -> Intrinsics:
         """Give the same camera at another image size."""
         x, y = width / self.width, height / self.height

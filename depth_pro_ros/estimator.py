@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import math
+import resource
 from pathlib import Path
 
 import numpy as np
@@ -69,7 +70,7 @@ class DepthEstimator:
         dtype = choose_precision(precision, target)
         path = find_weights(str(weights))
         estimator = cls(load_network(path), target, dtype)
-        logger.info('%s on %s in %s', path.name, describe_device(target), precision_name(dtype))
+        logger.info('%s on %s in %s', path.name, estimator.device_name, estimator.precision)
         return estimator
 
     def predict(self, rgb: NDArray[np.uint8], focal_px: float | None = None) -> DepthPrediction:
@@ -94,15 +95,33 @@ class DepthEstimator:
                 depth_m = metric_depth(canonical, focal, width, height).cpu().numpy()
         except torch.cuda.OutOfMemoryError as error:
             raise OutOfMemoryError(
-                f'{describe_device(self.device)} has too little free memory for a picture of '
+                f'{self.device_name} has too little free memory for a picture of '
                 f'{width}x{height}, even with one tile at a time: free some, or choose weights '
                 "'small' or device 'cpu'"
             ) from error
         return DepthPrediction(depth_m, focal, fov_from_focal(focal, width), focal_px is None)
 
+    @property
+    def device_name(self) -> str:
+        """Name the device for people, such as `cuda:0 (NVIDIA H100)`."""
+        if self.device.type == 'cuda':
+            return f'{self.device} ({torch.cuda.get_device_name(self.device)})'
+        return f'cpu ({torch.get_num_threads()} threads)'
+
+    @property
+    def precision(self) -> str:
+        """Name the arithmetic: fp32, fp16 or bf16."""
+        return next(name for name, dtype in PRECISIONS.items() if dtype == self.dtype)
+
+    def peak_memory_bytes(self) -> int:
+        """Give the most memory used so far: torch's on a GPU, the process's on a CPU."""
+        if self.device.type == 'cuda':
+            return torch.cuda.max_memory_allocated(self.device)
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
     def _network_input(self, rgb: NDArray[np.uint8]) -> Tensor:
         """Stretch a picture to the network's square: (H, W, 3) uint8 -> (1, 3, S, S) in [-1, 1]."""
-        image = torch.from_numpy(np.ascontiguousarray(rgb)).to(self.device)
+        image = torch.from_numpy(np.require(rgb, requirements='CW')).to(self.device)
         image = image.permute(2, 0, 1).unsqueeze(0).float().div_(127.5).sub_(1.0)
         size = self.config.image_size
         image = F.interpolate(
@@ -191,15 +210,3 @@ def cpu_has_bf16() -> bool:
     except OSError:
         return False
     return bool(flags & {'amx_bf16', 'avx512_bf16'})
-
-
-def precision_name(dtype: torch.dtype) -> str:
-    """Give the short name of a dtype, such as `fp16`."""
-    return next(name for name, value in PRECISIONS.items() if value == dtype)
-
-
-def describe_device(device: torch.device) -> str:
-    """Name a device for people, such as `cuda (NVIDIA H100)`."""
-    if device.type == 'cuda':
-        return f'{device} ({torch.cuda.get_device_name(device)})'
-    return f'cpu ({torch.get_num_threads()} threads)'

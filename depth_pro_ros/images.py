@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from collections.abc import Callable
@@ -128,12 +127,6 @@ def write_png(path: Path, image: NDArray[np.uint8] | NDArray[np.uint16]) -> None
 def write_npz(path: Path, **arrays: object) -> None:
     """Write a compressed .npz."""
     write_aside(path, lambda aside: np.savez_compressed(aside, **arrays))  # type: ignore[arg-type]
-
-
-def write_json(path: Path, values: dict[str, object]) -> None:
-    """Write indented JSON."""
-    text = json.dumps(values, indent=1) + '\n'
-    write_aside(path, lambda aside: aside.write_text(text))
 
 
 def write_ply(path: Path, points_m: NDArray[np.float32], rgb: NDArray[np.uint8]) -> None:

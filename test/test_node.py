@@ -1,27 +1,297 @@
-"""The node over real DDS: a picture in, depth, CameraInfo and cloud out."""
+"""The node over real DDS: a picture in; depth, CameraInfo and cloud out."""
 
 from __future__ import annotations
 
+import array
+import math
+import time
+
+import cv2
 import numpy as np
 import pytest
 
 pytest.importorskip('rclpy', reason='no ROS 2: neither sourced nor as wheels')
 
+from rcl_interfaces.srv import SetParameters
+from rclpy.parameter import Parameter
 from rclpy.qos import ReliabilityPolicy
 from ros_helpers import header, picture, rgb_message, running_node, wait_until
+from sensor_msgs.msg import CompressedImage, Image
+from test_messages import BAD_COMPRESSED, BAD_IMAGES, BAD_INFOS, calibrated
+
+from depth_pro_ros.estimator import DepthEstimator
+from depth_pro_ros.ros.messages import as_bytes
 
 
-def depth_array(message) -> np.ndarray:
-    return np.frombuffer(message.data, np.float32).reshape(message.height, message.width)
+def depth_array(message: Image) -> np.ndarray:
+    """Read a 32FC1 image the way a consumer does."""
+    assert message.encoding == '32FC1' and message.step == 4 * message.width
+    return np.frombuffer(message.data, '<f4').reshape(message.height, message.width)
 
 
-@pytest.mark.parametrize(
-    'reliability', [ReliabilityPolicy.RELIABLE, ReliabilityPolicy.BEST_EFFORT], ids=str
-)
-def test_a_picture_is_answered_with_identical_headers(tiny_weights, reliability):
-    with running_node(tiny_weights, reliability=reliability) as (node, peer):
-        peer.image.publish(rgb_message(picture(161, 121), 7))
-        wait_until(lambda: all(peer.received[name] for name in ('depth', 'info', 'points')))
-        depth, info, cloud = (peer.received[name][0] for name in ('depth', 'info', 'points'))
+def cloud_arrays(message) -> tuple[np.ndarray, np.ndarray]:
+    """Read points (H, W, 3) and RGB (H, W, 3) of a cloud by its declared fields."""
+    rows = np.frombuffer(message.data, np.uint8).reshape(message.height, message.width, -1)
+    offsets = {field.name: field.offset for field in message.fields}
+    points = [rows[..., offsets[n] : offsets[n] + 4].copy().view('<f4')[..., 0] for n in 'xyz']
+    packed = rows[..., offsets['rgb'] : offsets['rgb'] + 4].copy().view('<u4')[..., 0]
+    return np.stack(points, -1), np.stack([packed >> 16 & 255, packed >> 8 & 255, packed & 255], -1)
+
+
+def answers(peer, message, names=('depth', 'info', 'points')):
+    """Publish one image and give the outputs that came for it."""
+    peer.image.publish(message)
+
+    def complete():
+        found = [[m for m in peer.received[n] if m.header == message.header] for n in names]
+        return [each[0] for each in found] if all(found) else None
+
+    return wait_until(complete)
+
+
+@pytest.mark.parametrize('reliability', list(ReliabilityPolicy)[1:3], ids=lambda each: each.name)
+def test_outputs_carry_the_header_of_the_image_to_both_kinds_of_subscriber(
+    tiny_weights, reliability
+):
+    with running_node(tiny_weights, reliability=reliability) as (_, peer):
+        message = rgb_message(picture(161, 121), 7)
+        depth, info, cloud = answers(peer, message)
     assert depth.header == info.header == cloud.header == header(7)
-    print(info)
+    assert (depth.width, depth.height) == (info.width, info.height) == (161, 121)
+    assert (cloud.width, cloud.height) == (81, 61)  # default stride of 2
+
+
+def test_depth_is_the_estimators_and_the_cloud_its_unprojection(tiny_weights):
+    rgb = picture(161, 121)
+    expected = DepthEstimator.from_pretrained(tiny_weights, 'cpu', 'fp32').predict(rgb)
+    with running_node(tiny_weights, cloud_stride=3, min_depth=0.02, max_depth=9.0) as (_, peer):
+        depth, info, cloud = answers(peer, rgb_message(rgb))
+    z = depth_array(depth)
+    in_range = (expected.depth_m >= 0.02) & (expected.depth_m <= 9.0)
+    assert 0.05 < in_range.mean() < 1.0
+    np.testing.assert_allclose(z[in_range], expected.depth_m[in_range], rtol=1e-4)
+    assert (z[expected.depth_m > 9.0] == np.inf).all()
+    assert (z[expected.depth_m < 0.02] == -np.inf).all()
+
+    focal = 161 / 2 / math.tan(math.radians(expected.fov_deg) / 2)
+    np.testing.assert_allclose(info.k, [focal, 0, 80, 0, focal, 60, 0, 0, 1], rtol=1e-5)
+    np.testing.assert_allclose(info.p, [focal, 0, 80, 0, 0, focal, 60, 0, 0, 0, 1, 0], rtol=1e-5)
+    assert info.distortion_model == 'plumb_bob' and list(info.d) == [0.0] * 5
+    np.testing.assert_array_equal(info.r, np.eye(3).ravel())
+
+    points, colours = cloud_arrays(cloud)
+    assert cloud.height == 41 and cloud.width == 54 and not cloud.is_dense
+    for v in range(41):
+        for u in range(54):
+            distance = float(z[3 * v, 3 * u])
+            if math.isfinite(distance):
+                x = (3 * u - info.p[2]) * distance / info.p[0]
+                y = (3 * v - info.p[6]) * distance / info.p[5]
+                np.testing.assert_allclose(points[v, u], [x, y, distance], rtol=1e-4, atol=1e-6)
+            else:
+                assert np.isnan(points[v, u]).all()
+    np.testing.assert_array_equal(colours, rgb[::3, ::3])
+
+
+def test_camera_info_gives_the_focal_length_and_is_published(tiny_weights):
+    rgb = picture(160, 120)
+    estimator = DepthEstimator.from_pretrained(tiny_weights, 'cpu', 'fp32')
+    with running_node(tiny_weights, max_depth=10000.0, min_depth=0.0) as (node, peer):
+        peer.info.publish(calibrated())  # 640 x 480, fx 500
+        wait_until(lambda: node._info)
+        depth, info, _ = answers(peer, rgb_message(rgb))
+        values = wait_until(lambda: peer.diagnostics().get('depth_pro: depth'))[2]
+        wait_until(
+            lambda: peer.diagnostics()['depth_pro: depth'][2].get('focal length (px)') == '125.0'
+        )
+        values = peer.diagnostics()['depth_pro: depth'][2]
+    np.testing.assert_allclose(info.k[:6], [125, 0, 79.625, 0, 127.5, 59.625])
+    np.testing.assert_allclose(
+        depth_array(depth), estimator.predict(rgb, focal_px=125.0).depth_m, rtol=1e-4
+    )
+    assert values['focal length from'] == 'camera_info'
+    assert values['device'].startswith('cpu')
+
+
+def test_fixed_and_required_intrinsics(tiny_weights):
+    with running_node(tiny_weights, intrinsics='fixed', focal_px=321.0) as (_, peer):
+        assert answers(peer, rgb_message(picture(160, 120)))[1].k[0] == 321.0
+    with running_node(tiny_weights, intrinsics='camera_info') as (node, peer):
+        peer.image.publish(rgb_message(picture(160, 120)))
+        status = wait_until(lambda: peer.diagnostics().get('depth_pro: input'))
+        assert status[0] == 2 and 'no calibration on camera_info' in status[1]
+        assert not peer.received['depth']
+        peer.info.publish(calibrated())
+        wait_until(lambda: node._info)
+        assert answers(peer, rgb_message(picture(160, 120), 1))[1].k[0] == 125.0
+
+
+@pytest.mark.parametrize('case', BAD_INFOS)
+def test_a_bad_camera_info_is_reported_and_the_focal_length_estimated(tiny_weights, case):
+    with running_node(tiny_weights) as (node, peer):
+        peer.info.publish(BAD_INFOS[case][0])
+        wait_until(lambda: node._info)
+        info = answers(peer, rgb_message(picture(640, 480)))[1]
+        status = wait_until(lambda: peer.diagnostics().get('depth_pro: camera_info'))
+    assert info.k[0] > 0 and info.k[2] == 319.5
+    assert BAD_INFOS[case][1] in status[1]
+
+
+def test_sixteen_bit_depth(tiny_weights):
+    with running_node(tiny_weights, depth_encoding='16UC1', max_depth=2.0) as (_, peer):
+        depth, _, cloud = answers(peer, rgb_message(picture(64, 48)))
+    millimetres = np.frombuffer(depth.data, '<u2').reshape(48, 64)
+    points, _ = cloud_arrays(cloud)
+    z = points[..., 2]
+    assert depth.encoding == '16UC1' and depth.step == 128
+    np.testing.assert_array_equal(millimetres[::2, ::2] == 0, np.isnan(z))
+    np.testing.assert_allclose(millimetres[::2, ::2][~np.isnan(z)], 1000 * z[~np.isnan(z)], atol=1)
+
+
+def test_compressed_images(tiny_weights):
+    rgb = picture(160, 120)
+    data = cv2.imencode('.png', rgb[..., ::-1])[1]
+    expected = DepthEstimator.from_pretrained(tiny_weights, 'cpu', 'fp32').predict(rgb)
+    with running_node(
+        tiny_weights, image_transport='compressed', min_depth=0.0, max_depth=10000.0
+    ) as (_, peer):
+        peer.compressed.publish(
+            CompressedImage(header=header(4), format='png', data=as_bytes(data))
+        )
+        depth = wait_until(lambda: peer.received['depth'])[0]
+    assert depth.header == header(4)
+    np.testing.assert_allclose(depth_array(depth), expected.depth_m, rtol=1e-4)
+
+
+def test_what_nobody_subscribes_to_is_not_computed(tiny_weights):
+    with running_node(tiny_weights, wanted=()) as (node, peer):
+        calls = []
+        predict = node._estimator.predict
+        node._estimator.predict = lambda *args: calls.append(args) or predict(*args)
+        for index in range(5):
+            peer.image.publish(rgb_message(picture(64, 48), index))
+        wait_until(lambda: node.health.frames_in == 5)
+        time.sleep(0.3)
+    assert not calls
+    with running_node(tiny_weights, wanted=('color',)) as (node, peer):
+        unwanted = []
+        node._depth_message = lambda *args: unwanted.append(args)
+        (color,) = answers(peer, rgb_message(picture(64, 48)), ['color'])
+    assert color.encoding == 'rgb8' and (color.width, color.height) == (64, 48)
+    assert np.frombuffer(color.data, np.uint8).std() > 10
+    assert not unwanted
+
+
+def set_parameters(peer, **values):
+    """Set parameters through the node's own service, as `ros2 param set` does."""
+    client = peer.create_client(SetParameters, '/depth_pro/set_parameters')
+    assert client.wait_for_service(10.0)
+    changes = [Parameter(n, value=v).to_parameter_msg() for n, v in values.items()]
+    future = client.call_async(SetParameters.Request(parameters=changes))
+    return wait_until(lambda: future.result()).results
+
+
+def test_range_stride_and_rate_change_while_running(tiny_weights):
+    with running_node(tiny_weights) as (node, peer):
+        answers(peer, rgb_message(picture(64, 48), 0))
+        for name, value in (('max_depth', 3), ('cloud_stride', 4), ('max_rate_hz', 50.0)):
+            assert set_parameters(peer, **{name: value})[0].successful
+        depth, _, cloud = answers(peer, rgb_message(picture(64, 48), 1))
+        assert (cloud.width, cloud.height) == (16, 12)
+        finite = depth_array(depth)[np.isfinite(depth_array(depth))]
+        assert finite.max() <= 3.0
+        for name, value, reason in (
+            ('cloud_stride', 0, 'less than 1'),
+            ('cloud_stride', 2.5, 'INTEGER'),
+            ('max_depth', 0.01, 'not less than max_depth'),
+            ('max_depth', float('nan'), 'not finite'),
+            ('max_rate_hz', -1.0, 'less than 0'),
+            ('weights', 'other', 'read-only'),
+        ):
+            result = set_parameters(peer, **{name: value})[0]
+            assert not result.successful and reason in result.reason, (name, value, result)
+        assert node.parameters.cloud_stride == 4 and node.parameters.max_depth == 3.0
+
+
+def test_the_rate_is_limited(tiny_weights):
+    with running_node(tiny_weights, wanted=('info',), max_rate_hz=5.0) as (node, peer):
+        for index in range(60):
+            peer.image.publish(rgb_message(picture(32, 24), index))
+            time.sleep(0.02)
+        wait_until(lambda: node.health.frames_in == 60)
+    assert 4 <= node.health.frames_out <= 9
+
+
+def test_the_newest_frame_wins_and_drops_are_counted(tiny_weights):
+    with running_node(tiny_weights, wanted=('info',)) as (node, peer):
+        predict = node._estimator.predict
+
+        def slow(*args):
+            time.sleep(0.2)
+            return predict(*args)
+
+        node._estimator.predict = slow
+        for index in range(40):
+            peer.image.publish(rgb_message(picture(32, 24), index))
+            time.sleep(0.01)
+        wait_until(lambda: any(m.header == header(39) for m in peer.received['info']))
+        wait_until(lambda: node.health.frames_out == len(peer.received['info']))
+        health = node.health
+        assert health.frames_in == health.frames_out + health.frames_dropped == 40
+        assert health.frames_dropped > 30
+
+
+def test_malformed_images_are_reported_and_the_next_good_one_is_answered(tiny_weights):
+    with running_node(tiny_weights) as (node, peer):
+        for index, (message, reason) in enumerate(BAD_IMAGES.values()):
+            peer.image.publish(message)
+            status = wait_until(
+                lambda reason=reason: (
+                    reason in str(node.health._problems.get('input'))
+                    and node.health._problems['input']
+                )
+            )
+            assert status.count == index + 1  # one entry, however many frames
+            answers(peer, rgb_message(picture(32, 24), 100 + index), ['depth'])
+        status = wait_until(lambda: peer.diagnostics().get('depth_pro: input'))
+        assert status[0] == 2
+        assert len([name for name in peer.diagnostics() if 'input' in name]) == 1
+
+
+def test_malformed_compressed_images_too(tiny_weights):
+    good = CompressedImage(format='jpeg', data=as_bytes(cv2.imencode('.jpg', picture(32, 24))[1]))
+    with running_node(tiny_weights, image_transport='compressed') as (node, peer):
+        for index, (message, reason) in enumerate(BAD_COMPRESSED.values()):
+            peer.compressed.publish(message)
+            wait_until(lambda reason=reason: reason in str(node.health._problems.get('input')))
+            good.header = header(index)
+            peer.compressed.publish(good)
+            wait_until(
+                lambda index=index: any(m.header == header(index) for m in peer.received['depth'])
+            )
+
+
+def test_odd_but_usable_images_are_answered(tiny_weights):
+    with running_node(tiny_weights) as (_, peer):
+        empty = rgb_message(picture(32, 24))
+        empty.header.frame_id = ''
+        empty.header.stamp.sec = empty.header.stamp.nanosec = 0
+        assert answers(peer, empty)[0].header == empty.header
+        status = wait_until(lambda: peer.diagnostics().get('depth_pro: header'))
+        assert 'empty frame_id' in status[1]
+        longer = rgb_message(picture(32, 24), 1)
+        longer.data = array.array('B', bytes(longer.data) + b'more')
+        answers(peer, longer)
+        for index, (width, height) in enumerate([(16, 16), (333, 17), (17, 333)]):
+            depth = answers(peer, rgb_message(picture(width, height), 2 + index))[0]
+            assert (depth.width, depth.height) == (width, height)
+        peer.image.publish(rgb_message(picture(15, 15), 9))
+        status = wait_until(lambda: peer.diagnostics().get('depth_pro: input'))
+        assert '15x15 is outside' in status[1]
+
+
+def test_an_old_stamp_is_reported(tiny_weights):
+    with running_node(tiny_weights) as (_, peer):
+        answers(peer, rgb_message(picture(32, 24)))
+        status = wait_until(lambda: peer.diagnostics().get('depth_pro: age'))
+        assert status[0] == 1 and 's old when published' in status[1]

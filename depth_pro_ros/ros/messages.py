@@ -200,7 +200,6 @@ def info_for_image(info: CameraInfo, header: Header, width: int, height: int) ->
     if not np.isfinite(values).all():
         raise MessageError('camera_info has values that are not finite')
     region = info.roi
-    x0, y0 = region.x_offset, region.y_offset
     full_width, full_height = region.width or info.width, region.height or info.height
     if not (full_width and full_height):
         raise MessageError(f'camera_info has a size of {full_width}x{full_height}')
@@ -214,25 +213,27 @@ def info_for_image(info: CameraInfo, header: Header, width: int, height: int) ->
     if min(info.k[0], info.k[4], p[0], p[5]) <= 0.0:
         raise MessageError('camera_info has a focal length that is not positive')
 
-    def moved(fx: float, fy: float, cx: float, cy: float) -> tuple[float, float, float, float]:
-        return (
-            fx * scale_x,
-            fy * scale_y,
-            (cx - x0 + 0.5) * scale_x - 0.5,
-            (cy - y0 + 0.5) * scale_y - 0.5,
+    def scaled(fx: float, fy: float, cx: float, cy: float) -> Intrinsics:
+        full = Intrinsics(
+            full_width, full_height, fx, fy, cx - region.x_offset, cy - region.y_offset
         )
+        return full.scaled(width, height)
 
-    kfx, kfy, kcx, kcy = moved(info.k[0], info.k[4], info.k[2], info.k[5])
-    pfx, pfy, pcx, pcy = moved(p[0], p[5], p[2], p[6])
+    raw = scaled(info.k[0], info.k[4], info.k[2], info.k[5])
+    rectified = scaled(p[0], p[5], p[2], p[6])
     return CameraInfo(
         header=header,
         width=width,
         height=height,
         distortion_model=info.distortion_model or 'plumb_bob',
         d=info.d,
-        k=[kfx, info.k[1] * scale_x, kcx, 0.0, kfy, kcy, 0.0, 0.0, 1.0],
+        k=[raw.fx, info.k[1] * scale_x, raw.cx, 0.0, raw.fy, raw.cy, 0.0, 0.0, 1.0],
         r=info.r if any(info.r) else [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0],
-        p=[pfx, 0.0, pcx, p[3] * scale_x, 0.0, pfy, pcy, p[7] * scale_y, 0.0, 0.0, 1.0, 0.0],
+        p=[
+            *(rectified.fx, 0.0, rectified.cx, p[3] * scale_x),
+            *(0.0, rectified.fy, rectified.cy, p[7] * scale_y),
+            *(0.0, 0.0, 1.0, 0.0),
+        ],
     )
 
 

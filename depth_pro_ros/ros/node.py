@@ -7,11 +7,10 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import rclpy
-import torch
 from diagnostic_msgs.msg import DiagnosticArray
 from numpy.typing import NDArray
 from rcl_interfaces.msg import SetParametersResult
@@ -26,12 +25,14 @@ from rclpy.time import Time
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 
 from depth_pro_ros.camera import Intrinsics, depth_to_millimetres, limit_depth, unproject
-from depth_pro_ros.estimator import DepthEstimator, describe_device, precision_name
 from depth_pro_ros.images import colorize_depth, depth_range
 from depth_pro_ros.ros import messages
 from depth_pro_ros.ros.diagnostics import ERROR, Health
 from depth_pro_ros.ros.parameters import ParameterError, declare
 from depth_pro_ros.ros.worker import Worker
+
+if TYPE_CHECKING:
+    from depth_pro_ros.estimator import DepthEstimator
 
 STOP_TIMEOUT_S = 1.0
 """How long an inference in progress may delay the end of the process."""
@@ -75,6 +76,7 @@ class DepthProNode(Node):
         self._subscribe(CameraInfo, 'camera_info', self._take_info)
         self.create_timer(1.0, self._publish_diagnostics)
         self._worker.start()
+        self.get_logger().info(f'loading weights: {self.parameters.weights}')
 
     def close(self) -> bool:
         """Stop the worker and the node; False where the worker is still in an inference."""
@@ -135,14 +137,15 @@ class DepthProNode(Node):
     # Worker thread: everything that touches torch.
 
     def _load(self) -> None:
+        from depth_pro_ros.estimator import DepthEstimator  # imports torch, which takes seconds
+
         parameters = self.parameters
-        self._estimator = DepthEstimator.from_pretrained(
+        self._estimator: DepthEstimator = DepthEstimator.from_pretrained(
             parameters.weights, parameters.device, parameters.precision
         )
-        warm_up = np.zeros((480, 640, 3), np.uint8)
-        self._estimator.predict(warm_up)
-        self.health.fact('device', describe_device(self._estimator.device))
-        self.health.fact('precision', precision_name(self._estimator.dtype))
+        self._estimator.predict(np.zeros((480, 640, 3), np.uint8))  # the first is slow
+        self.health.fact('device', self._estimator.device_name)
+        self.health.fact('precision', self._estimator.precision)
         self.health.fact('weights', parameters.weights)
         self.health.state = 'running'
         self.get_logger().info('ready: waiting for images')
@@ -249,9 +252,7 @@ class DepthProNode(Node):
         source = 'field-of-view head' if estimated else self.parameters.intrinsics
         self.health.fact('focal length (px)', f'{focal_px:.1f}')
         self.health.fact('focal length from', 'camera_info' if source == 'auto' else source)
-        if self._estimator.device.type == 'cuda':
-            used = torch.cuda.max_memory_allocated(self._estimator.device)
-            self.health.fact('device memory peak (MiB)', f'{used / 2**20:.0f}')
+        self.health.fact('memory peak (MiB)', f'{self._estimator.peak_memory_bytes() / 2**20:.0f}')
         limit_s = self.parameters.warn_age_s
         if 0.0 < limit_s < age_s:
             self._warn('age', f'depth is {age_s:.2f} s old when published (limit {limit_s:g} s)')
@@ -273,7 +274,7 @@ class RosLogHandler(logging.Handler):
 
 
 def main(args: list[str] | None = None) -> int:
-    """Run the node until Ctrl-C, SIGTERM or a failure; gives the exit code."""
+    """Run the node until Ctrl-C or SIGTERM (exit code 0) or a failure (1), and end the process."""
     rclpy.init(args=args)
     try:
         node = DepthProNode()
@@ -288,20 +289,18 @@ def main(args: list[str] | None = None) -> int:
     executor.add_node(node)
     try:
         while rclpy.ok() and node.failure is None:
-            executor.spin_once(timeout_sec=0.5)
+            executor.spin_once(timeout_sec=0.2)
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     if node.failure is not None:
         print(f'depth_pro_node: {node.failure}', file=sys.stderr)
     code = 0 if node.failure is None else 1
-    executor.shutdown(timeout_sec=0.5)
-    stopped = node.close()
+    executor.shutdown(timeout_sec=0.1)
+    node.close()
     rclpy.try_shutdown()
-    if not stopped:  # an inference of a large network cannot be interrupted, so leave it behind
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
-    return code
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)  # an inference cannot be interrupted, and torch takes a second to be torn down
 
 
 if __name__ == '__main__':

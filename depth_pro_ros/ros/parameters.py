@@ -106,7 +106,7 @@ class NodeParameters:
     def updated(self, values: Mapping[str, Any]) -> NodeParameters:
         """Give a copy with `values`; raises ParameterError with the reason for a bad one."""
         fields = {field.name: field for field in dataclasses.fields(self)}
-        known = {}
+        known: dict[str, Any] = {}
         for name, value in values.items():
             default = fields[name].default
             if isinstance(default, float) and type(value) is int:

@@ -1,0 +1,175 @@
+"""The estimator: the metric step, sizes, devices, precisions, memory."""
+
+from __future__ import annotations
+
+import logging
+import math
+
+import numpy as np
+import pytest
+import torch
+from networks import TINY, TINY_SHARED, lively_network
+
+from depth_pro_ros import estimator as module
+from depth_pro_ros.estimator import DepthEstimator, OutOfMemoryError, metric_depth
+
+
+@pytest.fixture(scope='module')
+def estimator() -> DepthEstimator:
+    return DepthEstimator(lively_network(TINY_SHARED), torch.device('cpu'), torch.float32)
+
+
+def noise(width: int, height: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+
+
+def test_metric_step_of_the_paper():
+    canonical = torch.tensor([[[[0.5, 0.25], [0.0, 2.0]]]])
+    depth = metric_depth(canonical, focal_px=400.0, width=2, height=2)
+    # inverse = C * W / f = C / 200
+    torch.testing.assert_close(depth, torch.tensor([[400.0, 800.0], [math.inf, 100.0]]))
+
+
+def test_inverse_depth_is_resized_not_depth():
+    canonical = torch.tensor([[[[1.0, 3.0]] * 2]])
+    depth = metric_depth(canonical, focal_px=3.0, width=3, height=2)
+    torch.testing.assert_close(depth[0], torch.tensor([1.0, 1.0 / 2.0, 1.0 / 3.0]))
+
+
+def test_extremes_of_inverse_depth():
+    canonical = torch.tensor([[[[1e-5, 2e-4], [1e9, 1.0]]]])
+    depth = metric_depth(canonical, focal_px=2.0, width=2, height=2)
+    torch.testing.assert_close(depth, torch.tensor([[math.inf, 5000.0], [1e-4, 1.0]]))
+
+
+@pytest.mark.parametrize(
+    ('width', 'height'),
+    [(16, 16), (17, 16), (641, 479), (8192, 16), (16, 8192), (256, 256), (7680, 4320)],
+)
+def test_sizes(estimator, width, height):
+    prediction = estimator.predict(noise(width, height))
+    assert prediction.depth_m.shape == (height, width)
+    assert prediction.depth_m.dtype == np.float32
+    assert not np.isnan(prediction.depth_m).any() and (prediction.depth_m > 0).all()
+    expected = width / 2 / math.tan(math.radians(prediction.fov_deg) / 2)
+    assert prediction.focal_is_estimated
+    assert math.isclose(prediction.focal_px, expected, rel_tol=1e-9)
+
+
+def test_a_known_focal_length_only_scales(estimator):
+    rgb = noise(96, 64)
+    estimated = estimator.predict(rgb)
+    given = estimator.predict(rgb, focal_px=2 * estimated.focal_px)
+    finite = np.isfinite(given.depth_m) & (estimated.depth_m > 1e-3)
+    np.testing.assert_allclose(given.depth_m[finite], 2 * estimated.depth_m[finite], rtol=1e-5)
+    assert not given.focal_is_estimated and given.focal_px == 2 * estimated.focal_px
+
+
+def test_views_and_read_only_pictures_are_read(estimator):
+    rgb = noise(96, 64)
+    frozen = rgb.copy()
+    frozen.flags.writeable = False
+    expected = estimator.predict(rgb).depth_m
+    np.testing.assert_array_equal(estimator.predict(frozen).depth_m, expected)
+    np.testing.assert_array_equal(estimator.predict(rgb[:, ::-1][:, ::-1]).depth_m, expected)
+
+
+@pytest.mark.parametrize(
+    ('rgb', 'message'),
+    [
+        (np.zeros((64, 64), np.uint8), 'expected an'),
+        (np.zeros((64, 64, 4), np.uint8), 'expected an'),
+        (np.zeros((64, 64, 3), np.float32), 'expected an'),
+        (np.zeros((15, 64, 3), np.uint8), '64x15 is outside'),
+        (np.zeros((16, 8193, 3), np.uint8), '8193x16 is outside'),
+        (np.zeros((0, 0, 3), np.uint8), '0x0 is outside'),
+    ],
+)
+def test_what_is_no_picture_is_refused(estimator, rgb, message):
+    with pytest.raises(ValueError, match=message):
+        estimator.predict(rgb)
+
+
+@pytest.mark.parametrize('focal_px', [0.0, -1.0, math.nan, math.inf])
+def test_an_impossible_focal_length_is_refused(estimator, focal_px):
+    with pytest.raises(ValueError, match='must be positive and finite'):
+        estimator.predict(noise(32, 32), focal_px)
+
+
+def test_a_wild_field_of_view_stays_a_camera():
+    network = lively_network(TINY)
+    network.fov.head[-1].bias.fill_(-1000.0)
+    prediction = DepthEstimator(network, torch.device('cpu'), torch.float32).predict(noise(32, 32))
+    assert 0.9 < prediction.fov_deg < 1.1
+    assert np.isfinite(prediction.focal_px)
+
+
+@pytest.mark.parametrize('precision', ['fp32', 'bf16'])
+def test_precisions_agree(tiny_weights, precision):
+    rgb = noise(256, 256)
+    exact = DepthEstimator.from_pretrained(tiny_weights, 'cpu', 'fp32').predict(rgb, 200.0)
+    other = DepthEstimator.from_pretrained(tiny_weights, 'cpu', precision).predict(rgb, 200.0)
+    inverse, expected = 1 / other.depth_m, 1 / exact.depth_m
+    assert np.median(np.abs(inverse - expected)) < 0.02 * expected.mean()
+
+
+def test_automatic_choices_are_stated_in_the_log(tiny_weights, caplog, monkeypatch):
+    with caplog.at_level(logging.INFO, 'depth_pro_ros.estimator'):
+        monkeypatch.setattr(module, 'cpu_has_bf16', lambda: True)
+        assert DepthEstimator.from_pretrained(tiny_weights, 'cpu').precision == 'bf16'
+        monkeypatch.setattr(module, 'cpu_has_bf16', lambda: False)
+        assert DepthEstimator.from_pretrained(tiny_weights, 'cpu').precision == 'fp32'
+    assert 'tiny.safetensors on cpu' in caplog.text
+    assert 'in bf16' in caplog.text and 'in fp32' in caplog.text
+    assert module.choose_precision('auto', torch.device('cuda')) == torch.float16
+
+
+@pytest.mark.parametrize('device', ['tpu', 'meta', 'cuda:99', 'cpu:x'])
+def test_an_unknown_device_is_refused(device):
+    with pytest.raises(ValueError, match=f"device '{device}'"):
+        module.choose_device(device)
+
+
+class SmallDevice(torch.nn.Module):
+    """A network on a device that holds `limit` tiles at a time."""
+
+    def __init__(self, network, limit: int) -> None:
+        super().__init__()
+        self.network, self.config, self.limit = network, network.config, limit
+        self.tried: list[int | None] = []
+
+    def forward(self, image, need_fov, tile_batch):
+        self.tried.append(tile_batch)
+        if (tile_batch or 35) > self.limit:
+            raise torch.cuda.OutOfMemoryError('CUDA out of memory')
+        return self.network(image, need_fov, tile_batch)
+
+
+def test_out_of_memory_makes_tile_batches_smaller_and_keeps_them(estimator):
+    device = SmallDevice(estimator.network, limit=5)
+    small = DepthEstimator(device, torch.device('cpu'), torch.float32)
+    rgb = noise(64, 64)
+    np.testing.assert_allclose(
+        small.predict(rgb, 50.0).depth_m, estimator.predict(rgb, 50.0).depth_m, rtol=1e-4
+    )
+    assert device.tried == [None, 18, 9, 5]
+    small.predict(rgb)
+    assert device.tried[4:] == [5]
+
+
+def test_out_of_memory_with_one_tile_is_an_error_that_says_what_to_do(estimator):
+    device = SmallDevice(estimator.network, limit=0)
+    with pytest.raises(OutOfMemoryError, match="choose weights 'small' or device 'cpu'"):
+        DepthEstimator(device, torch.device('cpu'), torch.float32).predict(noise(64, 64))
+    assert device.tried[-1] == 1
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='no NVIDIA GPU')
+def test_gpu_agrees_with_the_cpu(tiny_weights):
+    rgb = noise(256, 256)
+    exact = DepthEstimator.from_pretrained(tiny_weights, 'cpu', 'fp32').predict(rgb, 200.0)
+    gpu = DepthEstimator.from_pretrained(tiny_weights)
+    assert gpu.precision == 'fp16'
+    inverse, expected = 1 / gpu.predict(rgb, 200.0).depth_m, 1 / exact.depth_m
+    assert np.median(np.abs(inverse - expected)) < 5e-3 * expected.mean()

@@ -1,0 +1,131 @@
+"""Pictures in and out, against other readers."""
+
+from __future__ import annotations
+
+import io
+import math
+import struct
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from depth_pro_ros import images
+
+
+def test_pictures_are_read_upright_in_rgb(tmp_path):
+    rgb = np.zeros((4, 6, 3), np.uint8)
+    rgb[:, :3] = (255, 0, 0)
+    path = tmp_path / 'turned.png'
+    exif = Image.Exif()
+    exif[0x0112] = 3  # upside down
+    Image.fromarray(rgb[::-1, ::-1]).save(path, exif=exif)
+    np.testing.assert_array_equal(images.read_picture(path), rgb)
+
+
+@pytest.mark.parametrize('mode', ['L', 'RGBA', 'I;16', 'P'])
+def test_every_kind_of_picture_becomes_rgb(tmp_path, mode):
+    path = tmp_path / 'picture.png'
+    grey = Image.fromarray(np.full((8, 9), 100, np.uint8))
+    if mode == 'I;16':
+        cv2.imwrite(str(path), np.full((8, 9), 100 * 257, np.uint16))
+    else:
+        grey.convert(mode).save(path)
+    assert images.read_picture(path).shape == (8, 9, 3)
+    assert (images.read_picture(path) == 100).all()
+
+
+@pytest.mark.parametrize('content', [b'', b'no picture', None])
+def test_what_is_no_picture_is_said(tmp_path, content):
+    path = tmp_path / 'file.jpg'
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(images.ImageError, match=str(path)):
+        images.read_picture(path)
+
+
+def photo_with(tmp_path, **tags):
+    """Write a 400 x 300 JPEG with EXIF tags given by number."""
+    exif = Image.Exif()
+    exif.get_ifd(0x8769).update({int(k[1:], 16): v for k, v in tags.items()})
+    path = tmp_path / 'photo.jpg'
+    Image.new('RGB', (400, 300)).save(path, exif=exif)
+    return path
+
+
+def test_focal_length_from_the_35_mm_equivalent(tmp_path):
+    path = photo_with(tmp_path, xA405=28)
+    expected = 28 * 500 / math.hypot(36, 24)  # the diagonal is 500 px
+    assert math.isclose(images.exif_focal_px(path), expected, rel_tol=1e-9)
+
+
+def test_focal_length_from_the_resolution_of_the_sensor(tmp_path):
+    path = photo_with(tmp_path, x920A=5.0, xA20E=1000.0, xA210=3)
+    assert math.isclose(images.exif_focal_px(path), 5.0 * 100.0, rel_tol=1e-6)  # 100 px a mm
+
+
+@pytest.mark.parametrize('tags', [{}, {'x920A': 5.0}, {'xA405': 0}], ids=str)
+def test_no_focal_length(tmp_path, tags):
+    assert images.exif_focal_px(photo_with(tmp_path, **tags)) is None
+
+
+def test_damaged_exif_gives_no_focal_length(tmp_path):
+    path = tmp_path / 'bad.jpg'
+    buffer = io.BytesIO()
+    Image.new('RGB', (8, 8)).save(buffer, 'JPEG', exif=b'Exif\x00\x00' + b'MM\x00*\xff\xff\xff\xff')
+    path.write_bytes(buffer.getvalue())
+    assert images.exif_focal_px(path) is None
+    assert images.exif_focal_px(tmp_path / 'absent.jpg') is None
+
+
+def test_colours_run_from_near_red_to_far_blue():
+    depth = np.array([[1.0, 10.0, np.inf, np.nan, -np.inf]], np.float32)
+    near, far, sky, unknown, too_near = images.colorize_depth(depth, 1.0, 10.0)[0].astype(int)
+    assert near[0] > near[2] and far[2] > far[0]
+    assert (sky == far).all()
+    assert not unknown.any() and not too_near.any()
+
+
+def test_the_scale_bar_has_the_colours_of_the_picture():
+    bar = images.depth_scale_bar(1.0, 10.0, 200)
+    assert bar.shape == (200, 90, 3)
+    near = images.colorize_depth(np.array([[1.0]], np.float32), 1.0, 10.0)[0, 0]
+    assert (bar[-1, 10] == near).all()
+
+
+def test_range_of_nothing_is_still_a_range():
+    assert images.depth_range(np.full((3, 3), np.nan, np.float32)) == (1.0, 10.0)
+    near, far = images.depth_range(np.full((3, 3), 2.0, np.float32))
+    assert near < far
+
+
+def test_ply_is_read_back(tmp_path):
+    points = np.array([[[0, 1, 2], [np.nan] * 3, [3, 4, 5]]], np.float32)
+    rgb = np.array([[[1, 2, 3], [4, 5, 6], [7, 8, 9]]], np.uint8)
+    images.write_ply(tmp_path / 'cloud.ply', points, rgb)
+    header, body = (tmp_path / 'cloud.ply').read_bytes().split(b'end_header\n')
+    assert b'element vertex 2' in header and header.startswith(b'ply\nformat binary_little_endian')
+    assert struct.unpack('<3f3B3f3B', body) == (0, 1, 2, 1, 2, 3, 3, 4, 5, 7, 8, 9)
+
+
+def test_files_are_written_aside_and_renamed(tmp_path):
+    path = tmp_path / 'result.json'
+    path.write_text('old')
+
+    def fail(aside):
+        aside.write_text('half')
+        raise OSError(28, 'No space left on device')
+
+    with pytest.raises(images.ImageError, match='No space left'):
+        images.write_aside(path, fail)
+    assert path.read_text() == 'old'
+    assert [p.name for p in tmp_path.iterdir()] == ['result.json']
+    with pytest.raises(images.ImageError, match='cannot write'):
+        images.write_png(tmp_path / 'no' / 'folder.png', np.zeros((4, 4, 3), np.uint8))
+
+
+def test_npz_is_read_back(tmp_path):
+    images.write_npz(tmp_path / 'a.npz', depth_m=np.ones(3, np.float32), focal_px=2.0)
+    found = np.load(tmp_path / 'a.npz')
+    assert float(found['focal_px']) == 2.0 and found['depth_m'].dtype == np.float32

@@ -1,0 +1,67 @@
+"""Who may import whom: the dependency rule of the package, read from its source."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / 'depth_pro_ros'
+FILES = sorted(path for path in PACKAGE.rglob('*.py'))
+ROS = {'rclpy', 'sensor_msgs', 'std_msgs', 'std_srvs', 'diagnostic_msgs', 'rcl_interfaces'}
+
+FORBIDDEN = {
+    'network': {'estimator', 'camera', 'images', 'offline', 'cli', 'ros', 'training', 'demo'},
+    'estimator': {'images', 'offline', 'cli', 'ros', 'training', 'demo'},
+    'camera': {'network', 'estimator', 'images', 'offline', 'cli', 'ros', 'training', 'demo'},
+    'images': {'network', 'estimator', 'offline', 'cli', 'ros', 'training', 'demo'},
+    'offline': {'cli', 'ros', 'training', 'demo'},
+    'training': {'estimator', 'offline', 'cli', 'ros', 'demo'},
+    'ros': {'offline', 'cli', 'training', 'demo'},
+}
+"""Part of the package -> the parts it must not import."""
+
+
+def imported(path: Path) -> set[str]:
+    """Give every module that a file imports, at any depth of its code."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f'{path}: relative import'
+            names |= {node.module} | {f'{node.module}.{alias.name}' for alias in node.names}
+    return names
+
+
+def part_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix('.py')
+
+
+@pytest.mark.parametrize('path', FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_dependencies_point_one_way(path):
+    names = imported(path)
+    own = {name.split('.')[1] for name in names if name.startswith('depth_pro_ros.')}
+    assert not own & FORBIDDEN.get(part_of(path), set())
+    if part_of(path) not in ('ros', 'demo'):
+        assert not {name.split('.')[0] for name in names} & ROS
+
+
+@pytest.mark.parametrize(
+    ('module', 'absent'),
+    [
+        ('depth_pro_ros', {'torch', 'numpy', 'rclpy'}),
+        ('depth_pro_ros.cli', {'torch', 'numpy', 'rclpy'}),
+        ('depth_pro_ros.ros.parameters', {'torch', 'rclpy'}),
+        ('depth_pro_ros.camera', {'torch', 'rclpy'}),
+    ],
+)
+def test_light_modules_stay_light(module, absent):
+    code = f'import sys, {module}; print(*sys.modules)'
+    loaded = subprocess.run(
+        [sys.executable, '-c', code], capture_output=True, text=True, check=True
+    )
+    assert not absent & set(loaded.stdout.split())

@@ -1,0 +1,291 @@
+"""Every encoding decoded against colours worked out by hand, and messages made from arrays."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+
+pytest.importorskip('sensor_msgs', reason='no ROS 2: neither sourced nor as wheels')
+
+from ros_helpers import header, picture
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+
+from depth_pro_ros.camera import Intrinsics
+from depth_pro_ros.ros import messages
+from depth_pro_ros.ros.messages import CHANNELS, MessageError, as_bytes
+
+WIDTH, HEIGHT = 26, 18
+
+
+def image(encoding, rows: np.ndarray, width=WIDTH, height=HEIGHT, padding=0, big=False) -> Image:
+    """Give an Image of byte rows (rows, bytes), each padded with noise."""
+    noise = np.random.default_rng(1).integers(0, 256, (len(rows), padding), np.uint8)
+    padded = np.hstack([rows, noise])
+    return Image(
+        header=header(),
+        width=width,
+        height=height,
+        encoding=encoding,
+        is_bigendian=int(big),
+        step=padded.shape[1],
+        data=as_bytes(padded),
+    )
+
+
+def luma(rgb: np.ndarray) -> np.ndarray:
+    return np.rint(rgb @ np.array([0.299, 0.587, 0.114])).astype(np.uint8)
+
+
+def mosaic(rgb: np.ndarray, pattern: str) -> np.ndarray:
+    """Sample a picture as a Bayer sensor does whose upper left 2x2 pixels are `pattern`."""
+    raw = np.empty(rgb.shape[:2], np.uint8)
+    for index, colour in enumerate(pattern):
+        y, x = divmod(index, 2)
+        raw[y::2, x::2] = rgb[y::2, x::2, 'rgb'.index(colour)]
+    return raw
+
+
+def full_range_yuv(rgb: np.ndarray) -> np.ndarray:
+    """Convert to BT.601 studio-range YUV with the standard's own numbers."""
+    matrix = np.array(
+        [[65.481, 128.553, 24.966], [-37.797, -74.203, 112.0], [112.0, -93.786, -18.214]]
+    )
+    return rgb / 255.0 @ matrix.T + np.array([16.0, 128.0, 128.0])
+
+
+def encode(rgb: np.ndarray, encoding: str) -> np.ndarray:
+    """Give the byte rows of a picture in an encoding, without OpenCV."""
+    height, width = rgb.shape[:2]
+    if encoding in ('yuv422', 'uyvy', 'yuv422_yuy2', 'yuyv', 'nv12', 'nv21'):
+        yuv = np.clip(np.rint(full_range_yuv(rgb)), 0, 255).astype(np.uint8)
+        y, u, v = yuv[..., 0], yuv[..., 1], yuv[..., 2]
+        if encoding in ('nv12', 'nv21'):
+            first, second = (u, v) if encoding == 'nv12' else (v, u)
+            chroma = np.stack([first[::2, ::2], second[::2, ::2]], -1).reshape(height // 2, width)
+            return np.vstack([y, chroma])
+        chroma = np.where(np.arange(width) % 2 == 0, u, np.roll(v, 1, axis=1))
+        pair = [chroma, y] if encoding in ('yuv422', 'uyvy') else [y, chroma]
+        return np.stack(pair, -1).reshape(height, 2 * width)
+    base = encoding.rstrip('0123456789') if encoding[:2] != '8U' else encoding
+    if base.startswith('bayer_'):
+        pixels = mosaic(rgb, base.removeprefix('bayer_'))
+    else:
+        alpha = np.full((*rgb.shape[:2], 1), 7, np.uint8)
+        pixels = {
+            'rgb': rgb,
+            'bgr': rgb[..., ::-1],
+            '8UC3': rgb[..., ::-1],
+            'rgba': np.dstack([rgb, alpha]),
+            'bgra': np.dstack([rgb[..., ::-1], alpha]),
+            'mono': luma(rgb),
+            '8UC1': luma(rgb),
+        }[base]
+    return pixels.reshape(height, -1)
+
+
+def smooth_picture() -> np.ndarray:
+    """Give slow gradients, on which demosaicing and chroma subsampling lose little."""
+    y, x = np.mgrid[0:HEIGHT, 0:WIDTH].astype(np.float64)
+    return np.stack([60 + 5 * x, 220 - 6 * y, 90 + 2 * x + 3 * y], -1).astype(np.uint8)
+
+
+@pytest.mark.parametrize('encoding', sorted(CHANNELS))
+@pytest.mark.parametrize('padding', [0, 5])
+@pytest.mark.parametrize('big', [False, True], ids=['little', 'big'])
+def test_every_encoding(encoding, padding, big):
+    rgb = smooth_picture()
+    rows = encode(rgb, encoding)
+    if encoding.endswith('16'):
+        rows = (rows.astype('>u2' if big else '<u2') * 257).view(np.uint8)
+    found = messages.rgb_from_image(image(encoding, rows, padding=padding, big=big))
+    expected = np.dstack([luma(rgb)] * 3) if encoding in ('mono8', 'mono16', '8UC1') else rgb
+    exact = encoding.startswith(('rgb', 'bgr', 'mono', '8U'))
+    inner = (slice(2, -2), slice(2, -2))  # a Bayer sensor's outermost pixels are guesses
+    difference = np.abs(found[inner].astype(int) - expected[inner].astype(int))
+    assert found.shape == (HEIGHT, WIDTH, 3) and found.dtype == np.uint8
+    assert difference.max() <= (0 if exact else 8)
+
+
+def test_the_encodings_of_the_contract_are_all_there():
+    bayer = [f'bayer_{p}{b}' for p in ('rggb', 'bggr', 'gbrg', 'grbg') for b in (8, 16)]
+    others = 'rgb8 bgr8 rgba8 bgra8 mono8 mono16 rgb16 bgr16 yuv422 yuv422_yuy2 nv12 nv21'
+    assert set(others.split() + bayer) <= set(CHANNELS)
+
+
+def test_rgb8_is_not_copied():
+    msg = image('rgb8', encode(smooth_picture(), 'rgb8'))
+    assert np.shares_memory(messages.rgb_from_image(msg), np.frombuffer(msg.data, np.uint8))
+
+
+def test_cv_bridge_gives_the_same():
+    cv_bridge = pytest.importorskip('cv_bridge', reason='no cv_bridge on this machine')
+    for encoding in sorted(CHANNELS):
+        if encoding in ('nv12', 'nv21', '8UC1', '8UC3', 'uyvy', 'yuyv'):
+            continue  # cv_bridge knows these only in some distributions, or not as colours
+        rows = encode(smooth_picture(), encoding)
+        if encoding.endswith('16'):
+            rows = (rows.astype('<u2') * 257).view(np.uint8)
+        msg = image(encoding, rows)
+        theirs = cv_bridge.CvBridge().imgmsg_to_cv2(msg, 'rgb8')
+        np.testing.assert_allclose(messages.rgb_from_image(msg), theirs, atol=1)
+
+
+@pytest.mark.parametrize('suffix', ['.jpg', '.png'])
+@pytest.mark.parametrize('grey', [False, True], ids=['colour', 'grey'])
+def test_compressed_pictures(suffix, grey):
+    rgb = smooth_picture()
+    bgr = luma(rgb) if grey else rgb[..., ::-1]
+    data = cv2.imencode(suffix, bgr, [cv2.IMWRITE_JPEG_QUALITY, 98])[1]
+    found = messages.rgb_from_compressed(CompressedImage(format='any', data=as_bytes(data)))
+    expected = np.dstack([luma(rgb)] * 3) if grey else rgb
+    assert np.abs(found.astype(int) - expected.astype(int)).max() <= (6 if suffix == '.jpg' else 0)
+
+
+def jpeg() -> bytes:
+    return cv2.imencode('.jpg', picture(64, 48))[1].tobytes()
+
+
+def png() -> bytes:
+    return cv2.imencode('.png', picture(64, 48))[1].tobytes()
+
+
+def compressed(data: bytes, kind='jpeg') -> CompressedImage:
+    return CompressedImage(header=header(), format=kind, data=as_bytes(np.frombuffer(data, 'u1')))
+
+
+def plain(**changes) -> Image:
+    msg = image('rgb8', encode(smooth_picture(), 'rgb8'))
+    for name, value in changes.items():
+        setattr(msg, name, value)
+    return msg
+
+
+BAD_IMAGES = {
+    'step of zero': (plain(step=0), 'step 0 is less than a row'),
+    'step too small': (plain(step=3 * WIDTH - 1), 'step 77 is less than a row of 78 bytes'),
+    'step too large': (plain(step=2**31), 'are needed'),
+    'no data': (plain(data=[]), 'data has 0 bytes'),
+    'short data': (plain(data=[1, 2, 3]), 'data has 3 bytes'),
+    'no width': (plain(width=0), '0x18 is outside'),
+    'no height': (plain(height=0), '26x0 is outside'),
+    'huge': (plain(width=2**32 - 1, height=2**32 - 1), '4294967295x4294967295 is outside'),
+    'no encoding': (plain(encoding=''), "encoding '' is not supported"),
+    'unknown encoding': (plain(encoding='rgb565'), "encoding 'rgb565' is not supported"),
+    'depth encoding': (plain(encoding='32FC1'), "encoding '32FC1' is not supported"),
+    'odd nv12': (plain(encoding='nv12', height=17), 'is odd, which nv12 cannot be'),
+    'odd yuv422': (plain(encoding='yuv422', width=25), 'is odd, which yuv422 cannot be'),
+    'wrong depth': (plain(encoding='rgb16'), 'is less than a row of 156 bytes'),
+}
+BAD_COMPRESSED = {
+    'no data': (compressed(b''), 'neither JPEG nor PNG'),
+    'noise': (compressed(bytes(range(256))), 'neither JPEG nor PNG'),
+    'text': (compressed(b'hello'), 'neither JPEG nor PNG'),
+    'truncated JPEG': (compressed(jpeg()[:-40]), 'cut off or damaged'),
+    'JPEG header only': (compressed(jpeg()[:20]), 'JPEG'),
+    'truncated PNG': (compressed(png()[:-40], 'png'), 'cut off or damaged'),
+    'damaged PNG': (compressed(png()[:60] + b'xxxx' + png()[64:], 'png'), 'damaged'),
+    'GIF': (compressed(b'GIF89a\x01\x00\x01\x00\x00\x00\x00;'), 'neither JPEG nor PNG'),
+    'compressedDepth': (compressed(png(), '32FC1; compressedDepth png'), 'is a depth image'),
+}
+
+
+@pytest.mark.parametrize('case', BAD_IMAGES)
+def test_a_bad_image_is_refused_with_the_reason(case):
+    msg, reason = BAD_IMAGES[case]
+    with pytest.raises(MessageError, match=reason):
+        messages.rgb_from_image(msg)
+
+
+@pytest.mark.parametrize('case', BAD_COMPRESSED)
+def test_a_bad_compressed_image_is_refused_with_the_reason(case):
+    msg, reason = BAD_COMPRESSED[case]
+    with pytest.raises(MessageError, match=reason):
+        messages.rgb_from_compressed(msg)
+
+
+def test_a_jpeg_with_padding_after_its_end_is_read():
+    assert messages.rgb_from_compressed(compressed(jpeg() + bytes(32))).shape == (48, 64, 3)
+
+
+def test_image_message_has_the_layout_of_its_array():
+    depth = np.arange(15, dtype=np.float32).reshape(3, 5)
+    msg = messages.image_message(header(), depth, '32FC1')
+    assert (msg.width, msg.height, msg.step, msg.is_bigendian) == (5, 3, 20, 0)
+    np.testing.assert_array_equal(np.frombuffer(msg.data, '<f4').reshape(3, 5), depth)
+
+
+def test_cloud_message_has_the_layout_of_the_contract():
+    points = np.arange(18, dtype=np.float32).reshape(2, 3, 3)
+    points[0, 1] = np.nan
+    rgb = np.arange(18, dtype=np.uint8).reshape(2, 3, 3)
+    msg = messages.cloud_message(header(), points, rgb)
+    assert (msg.height, msg.width, msg.point_step, msg.row_step) == (2, 3, 16, 48)
+    assert not msg.is_dense and not msg.is_bigendian
+    assert [(f.name, f.offset, f.datatype, f.count) for f in msg.fields] == [
+        ('x', 0, 7, 1),
+        ('y', 4, 7, 1),
+        ('z', 8, 7, 1),
+        ('rgb', 12, 7, 1),
+    ]
+    rows = np.frombuffer(msg.data, np.uint8).reshape(2, 3, 16)
+    np.testing.assert_array_equal(rows[..., :12].copy().view('<f4'), points)
+    np.testing.assert_array_equal(rows[..., 12:], np.dstack([rgb[..., ::-1], np.zeros((2, 3))]))
+
+
+def test_sensor_msgs_py_reads_the_cloud():
+    point_cloud2 = pytest.importorskip(
+        'sensor_msgs_py.point_cloud2', reason='no sensor_msgs_py on this machine'
+    )
+    points = np.arange(18, dtype=np.float32).reshape(2, 3, 3)
+    msg = messages.cloud_message(header(), points, np.zeros((2, 3, 3), np.uint8))
+    read = point_cloud2.read_points(msg, ('x', 'y', 'z'))
+    np.testing.assert_array_equal(np.stack([read[n] for n in 'xyz'], -1).reshape(2, 3, 3), points)
+
+
+def calibrated(**changes) -> CameraInfo:
+    info = messages.info_from_intrinsics(header(), Intrinsics(640, 480, 500, 510, 320, 240))
+    for name, value in changes.items():
+        setattr(info, name, value)
+    return info
+
+
+def test_camera_info_is_scaled_to_the_image():
+    info = messages.info_for_image(calibrated(), header(3), 320, 240)
+    assert info.header == header(3) and (info.width, info.height) == (320, 240)
+    expected = [250, 0, 159.75, 0, 255, 119.75, 0, 0, 1]
+    np.testing.assert_allclose(info.k, expected)
+    np.testing.assert_allclose(np.reshape(info.p, (3, 4))[:, :3].ravel(), expected)
+
+
+def test_camera_info_of_the_same_size_is_kept_to_the_last_bit():
+    info = calibrated(d=[0.1, 0.2, 0.0, 0.0, 0.3])
+    assert messages.info_for_image(info, info.header, 640, 480) == info
+
+
+def test_camera_info_without_projection_gets_one():
+    info = messages.info_for_image(calibrated(p=[0.0] * 12), header(), 640, 480)
+    np.testing.assert_allclose(np.reshape(info.p, (3, 4))[:, :3].ravel(), info.k)
+
+
+def test_camera_info_with_region_and_binning():
+    info = calibrated(binning_x=2, binning_y=2)
+    info.roi.x_offset, info.roi.y_offset, info.roi.width, info.roi.height = 100, 80, 400, 300
+    result = messages.info_for_image(info, header(), 200, 150)
+    np.testing.assert_allclose(result.k, [250, 0, 109.75, 0, 255, 79.75, 0, 0, 1])
+
+
+BAD_INFOS = {
+    'NaN': (calibrated(k=[float('nan')] * 9), 'not finite'),
+    'infinite': (calibrated(p=[float('inf')] * 12), 'not finite'),
+    'no size': (calibrated(width=0, height=0), 'a size of 0x0'),
+    'another shape': (calibrated(width=640, height=360), 'has another shape'),
+    'negative': (calibrated(k=[-5.0, 0, 1, 0, 5, 1, 0, 0, 1]), 'not positive'),
+}
+
+
+@pytest.mark.parametrize('case', BAD_INFOS)
+def test_a_bad_camera_info_is_refused_with_the_reason(case):
+    info, reason = BAD_INFOS[case]
+    with pytest.raises(MessageError, match=reason):
+        messages.info_for_image(info, header(), 640, 480)

@@ -1,0 +1,125 @@
+"""The node as a process: how it starts, how it ends, and its callbacks under load."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+
+pytest.importorskip('rclpy', reason='no ROS 2: neither sourced nor as wheels')
+
+from ros_helpers import picture, rgb_message, running_node, wait_until
+
+
+@pytest.fixture
+def start():
+    """Give a function that starts the node with parameters and collects its output."""
+    processes = []
+
+    def run(**parameters):
+        arguments = [f'{name}:={value}' for name, value in parameters.items()]
+        flags = [word for argument in arguments for word in ('-p', argument)]
+        process = subprocess.Popen(
+            [sys.executable, '-m', 'depth_pro_ros.ros.node', '--ros-args', *flags],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        process.lines = []
+        thread = threading.Thread(target=lambda: process.lines.extend(process.stdout), daemon=True)
+        thread.start()
+        process.finish = lambda: (process.wait(60), thread.join(5), ''.join(process.lines))[2]
+        processes.append(process)
+        return process
+
+    yield run
+    for process in processes:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.parametrize('stop', [signal.SIGINT, signal.SIGTERM], ids=lambda each: each.name)
+@pytest.mark.parametrize('moment', ['loading', 'running'])
+def test_a_signal_ends_the_node_within_two_seconds(start, tiny_weights, stop, moment):
+    process = start(weights=tiny_weights)
+    if moment == 'loading':
+        wait_until(lambda: any('loading' in line for line in process.lines), 60)
+    else:
+        wait_until(lambda: any('ready' in line for line in process.lines), 60)
+    begun = time.monotonic()
+    process.send_signal(stop)
+    output = process.finish()
+    assert time.monotonic() - begun < 2.0
+    assert process.returncode == 0 and 'Traceback' not in output, output
+
+
+@pytest.mark.parametrize(
+    ('parameters', 'message'),
+    [
+        ({'weights': 'nowhere.pt'}, "no weights 'nowhere.pt': neither a file nor one of the names"),
+        ({'device': 'tpu'}, "no device 'tpu'"),
+        ({'device': 'cuda:77'}, "'cuda:77' is not there"),
+        ({'precision': 'int3'}, "precision 'int3' is not one of: auto, fp32"),
+        ({'cloud_stride': '0'}, 'cloud_stride 0 is less than 1'),
+        ({'intrinsics': 'fixed'}, 'needs a positive focal_px'),
+        ({'max_depth': 'far'}, 'max_depth must be of type float'),
+        ({'min_depth': '5', 'max_depth': '2'}, 'is not less than max_depth'),
+    ],
+    ids=str,
+)
+def test_a_wrong_parameter_ends_in_one_line(start, tiny_weights, parameters, message):
+    process = start(**({'weights': tiny_weights} | parameters))
+    output = process.finish()
+    assert process.returncode == 1
+    assert message in output and 'Traceback' not in output
+
+
+def test_callbacks_stay_short_and_memory_flat_under_200_hz(tiny_weights):
+    seconds = float(os.environ.get('DEPTH_PRO_LOAD_S', '2'))
+    with running_node(tiny_weights, wanted=('info',)) as (node, peer):
+        durations = []
+        take = node._take_image
+
+        def timed(message):
+            begun = time.perf_counter()
+            take(message)
+            durations.append(time.perf_counter() - begun)
+
+        for subscription in node.subscriptions:
+            if subscription.topic_name == '/image':
+                subscription.callback = timed
+        message = rgb_message(picture(640, 480))
+        end = time.monotonic() + seconds
+        resident = []
+        for index in range(int(seconds * 200)):
+            time.sleep(max(0.0, end - seconds + index / 200 - time.monotonic()))
+            peer.image.publish(message)
+            if index % 100 == 99:
+                resident.append(resident_bytes())
+        wait_until(lambda: node.health.frames_in > 0)
+        wait_until(lambda: node.health.frames_in == node.health.frames_dropped + answered(node))
+        health = node.health
+    percentile = np.percentile(durations, 99) * 1e3
+    print(
+        f'{health.frames_in} frames in, {health.frames_out} out, {health.frames_dropped} dropped; '
+        f'callback 99th percentile {percentile:.3f} ms; '
+        f'resident {resident[0] / 2**20:.0f} -> {resident[-1] / 2**20:.0f} MiB'
+    )
+    assert len(durations) == health.frames_in > 0
+    assert health.frames_dropped > 0
+    assert resident[-1] < 1.05 * resident[0]
+
+
+def answered(node) -> int:
+    return node.health.frames_out
+
+
+def resident_bytes() -> int:
+    with open('/proc/self/statm') as file:
+        return int(file.read().split()[1]) * os.sysconf('SC_PAGE_SIZE')
