@@ -1,0 +1,103 @@
+"""The package as it is installed: metadata, colcon's install space, launch file, RViz."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import depth_pro_ros
+from depth_pro_ros.ros.parameters import specs
+
+ROOT = Path(__file__).resolve().parent.parent
+INSTALL = ROOT / 'install' / 'depth_pro_ros'
+
+
+def test_one_version_everywhere():
+    package = re.search('<version>(.+)</version>', (ROOT / 'package.xml').read_text())
+    assert package and package[1] == depth_pro_ros.__version__
+    assert f'\n{depth_pro_ros.__version__} (' in (ROOT / 'CHANGELOG.rst').read_text()
+
+
+def test_every_photograph_has_a_source_and_a_licence():
+    photos = ROOT / 'depth_pro_ros' / 'demo' / 'photos'
+    readme, notice = (photos / 'README.md').read_text(), (ROOT / 'NOTICE').read_text()
+    for photo in photos.glob('*.jpg'):
+        assert photo.name in readme and photo.name in notice, photo
+
+
+@pytest.fixture
+def install_space() -> dict[str, str]:
+    """Give the environment in which Python finds the package in colcon's install space."""
+    folders = list(INSTALL.glob('lib/python3*/site-packages'))
+    if not folders:
+        pytest.skip('there is no install space: run colcon build, as make test does')
+    return {**os.environ, 'PYTHONPATH': str(folders[0])}
+
+
+def test_colcon_installs_what_ros_looks_for(install_space, tmp_path):
+    share = INSTALL / 'share' / 'depth_pro_ros'
+    for name in ('package.xml', 'launch/depth_pro.launch.py', 'config/depth_pro.rviz'):
+        assert (share / name).is_file(), name
+    assert (INSTALL / 'share/ament_index/resource_index/packages/depth_pro_ros').exists()
+    command = [sys.executable, '-c', 'import depth_pro_ros as d; print(*d.__path__)']
+    found = subprocess.check_output(command, env=install_space, cwd=tmp_path, text=True).strip()
+    assert Path(found).is_relative_to(INSTALL)
+    assert list(Path(found).glob('demo/photos/*.jpg'))
+
+
+def test_the_installed_node_starts_and_stops(install_space, tiny_weights, tmp_path):
+    pytest.importorskip('rclpy', reason='no ROS 2: neither sourced nor as wheels')
+    executable = INSTALL / 'lib' / 'depth_pro_ros' / 'depth_pro_node'
+    node = subprocess.Popen(
+        [executable, '--ros-args', '-p', f'weights:={tiny_weights}'],
+        env=install_space,
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    output = ''
+    for line in node.stdout:
+        output += line
+        if 'ready' in line:
+            node.send_signal(signal.SIGINT)
+    assert node.wait(10) == 0, output
+    assert 'ready' in output, output
+
+
+def test_launch_arguments_are_the_parameters():
+    pytest.importorskip('launch_ros', reason='no launch_ros: it comes with a ROS installation')
+    from launch.actions import DeclareLaunchArgument
+
+    path = ROOT / 'launch' / 'depth_pro.launch.py'
+    spec = importlib.util.spec_from_file_location('depth_pro_launch', path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    arguments = {
+        entity.name: ''.join(part.text for part in entity.default_value)
+        for entity in module.generate_launch_description().entities
+        if isinstance(entity, DeclareLaunchArgument)
+    }
+    for name, (default, _) in specs().items():
+        assert arguments[name] == str(default)
+
+
+def test_rviz_shows_what_the_node_publishes():
+    yaml = pytest.importorskip('yaml', reason='no PyYAML')
+    config = yaml.safe_load((ROOT / 'config' / 'depth_pro.rviz').read_text())
+    displays = config['Visualization Manager']['Displays']
+    assert {display['Topic']['Value'] for display in displays} == {
+        '/image',
+        '/depth_pro/depth/image_color',
+        '/depth_pro/depth/image',
+        '/depth_pro/points',
+    }
+    # a camera driver may be best effort, and such a subscriber receives from both kinds
+    assert {display['Topic']['Reliability Policy'] for display in displays} == {'Best Effort'}
