@@ -1,0 +1,112 @@
+"""The pinhole view that a frame is rendered with, and where a camera plausibly stands."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from depth_pro_ros.training.scene import Scene
+
+PROBE = 14
+MARGIN_M = 0.2
+
+
+@dataclass(frozen=True)
+class View:
+    """A camera: position (m), axes right / down / forward as rows, tangents of half the fields."""
+
+    position_m: np.ndarray
+    axes: np.ndarray
+    tan_half_x: float
+    tan_half_y: float
+
+    @property
+    def fov_deg(self) -> float:
+        """Horizontal field of view."""
+        return float(np.degrees(2 * np.arctan(self.tan_half_x)))
+
+    def view_projection(self, near_m: float = 0.05, far_m: float = 200.0) -> np.ndarray:
+        """The (4, 4) OpenGL matrix from world to clip space."""
+        view = np.eye(4)
+        view[:3, :3] = self.axes * np.array([[1], [-1], [-1]])  # OpenGL: y up, looking along -z
+        view[:3, 3] = -view[:3, :3] @ self.position_m
+        projection = np.zeros((4, 4))
+        projection[0, 0], projection[1, 1] = 1 / self.tan_half_x, 1 / self.tan_half_y
+        projection[2, 2] = -(far_m + near_m) / (far_m - near_m)
+        projection[2, 3] = -2 * far_m * near_m / (far_m - near_m)
+        projection[3, 2] = -1
+        return projection @ view
+
+
+def look(position_m, yaw: float, pitch: float, roll: float, fov_deg: float, aspect: float) -> View:
+    """Build a view from angles in radians (pitch up positive) and width / height."""
+    cy, sy, cp, sp = np.cos(yaw), np.sin(yaw), np.cos(pitch), np.sin(pitch)
+    forward = np.array([cy * cp, sy * cp, sp])
+    right = np.array([sy, -cy, 0.0])
+    down = np.cross(forward, right)
+    cr, sr = np.cos(roll), np.sin(roll)
+    axes = np.stack([cr * right + sr * down, cr * down - sr * right, forward])
+    tan_half = np.tan(np.radians(fov_deg) / 2)
+    return View(np.asarray(position_m, float), axes, tan_half, tan_half / aspect)
+
+
+def sample_view(scene: Scene, rng: np.random.Generator) -> View:
+    """Draw a view: mostly from 1-1.8 m near a wall, looking across the room and a bit down."""
+    x, y, z = scene.size_m
+    height = rng.choice(
+        [rng.uniform(1.0, 1.8), rng.uniform(0.5, 1.0), rng.uniform(0.15, 0.5)], p=[0.72, 0.17, 0.11]
+    )
+    spot = rng.uniform(MARGIN_M, np.array([x, y]) - MARGIN_M)
+    target = np.array([*(rng.uniform(0.15, 0.85, 2) * (x, y)), rng.uniform(0.2, 1.3)])
+    solid = [item for item in scene.items if item.solid]
+    if solid and rng.random() < 0.3:  # close to one thing, as over a desk
+        target = solid[rng.integers(len(solid))].position_m + (0, 0, rng.uniform(0.2, 0.8))
+        angle, reach = rng.uniform(0, 2 * np.pi), rng.uniform(0.8, 2.2)
+        spot = target[:2] + reach * np.array([np.cos(angle), np.sin(angle)])
+        spot = np.clip(spot, MARGIN_M, (x - MARGIN_M, y - MARGIN_M))
+    across = target[:2] - spot
+    reach = max(float(np.linalg.norm(across)), 0.5)
+    yaw = np.arctan2(across[1], across[0]) + rng.normal(0, 0.12)
+    pitch = np.arctan2(target[2] - height, reach + 0.4) + rng.normal(0, 0.08)
+    pitch = np.clip(pitch, -0.9, 0.35)
+    fov_deg = np.clip(
+        rng.choice([rng.normal(64, 8), rng.uniform(35, 110)], p=[0.55, 0.45]), 35, 110
+    )
+    aspect = rng.choice([4 / 3, 16 / 9, 1.5, 1.0, 0.75], p=[0.5, 0.25, 0.1, 0.1, 0.05])
+    position = (*spot, min(height, z - 0.4))
+    return look(position, yaw, pitch, rng.normal(0, 0.03), float(fov_deg), float(aspect))
+
+
+def probe_depth(scene: Scene, view: View) -> np.ndarray:
+    """Depth (PROBE, PROBE) in metres against the boxes around everything: a cheap look ahead."""
+    steps = (np.arange(PROBE) + 0.5) / PROBE * 2 - 1
+    u, v = np.meshgrid(steps * view.tan_half_x, steps * view.tan_half_y)
+    rays = np.stack([u, v, np.ones_like(u)], -1).reshape(-1, 3) @ view.axes  # (P*P, 3), Z = 1
+    rays = np.where(np.abs(rays) < 1e-9, 1e-9, rays)
+    room = np.where(rays > 0, scene.size_m - view.position_m, -view.position_m) / rays
+    depth = room.min(axis=1)
+    bounds = [item.bounds() for item in scene.items if item.solid]
+    if bounds:
+        low, high = (np.stack(b) for b in zip(*bounds, strict=True))  # (N, 3)
+        a = (low - view.position_m)[:, None] / rays
+        b = (high - view.position_m)[:, None] / rays  # (N, P*P, 3)
+        enter, leave = np.minimum(a, b).max(-1), np.maximum(a, b).min(-1)
+        hit = np.where((leave > 0) & (enter < leave), np.maximum(enter, 0), np.inf)
+        depth = np.minimum(depth, hit.min(axis=0))
+    return depth.reshape(PROBE, PROBE)
+
+
+def plausible(depth_m: np.ndarray) -> bool:
+    """Whether a picture with this depth is worth taking: not blocked, not one flat wall."""
+    near, middle = np.quantile(depth_m, [0.03, 0.5])
+    crowded = (depth_m < 0.7).mean() > 0.15
+    flat = np.log(depth_m.clip(0.05)).std() < 0.15
+    return bool(near > 0.35 and 0.9 < middle < 9.0 and not crowded and not flat)
+
+
+def find_view(scene: Scene, rng: np.random.Generator, tries: int = 40) -> View | None:
+    """Draw views until the look ahead finds one plausible; None if the room offers none."""
+    for _ in range(tries):
+        view = sample_view(scene, rng)
+        if plausible(probe_depth(scene, view)):
+            return view
+    return None

@@ -1,0 +1,76 @@
+"""The losses of Depth Pro (arXiv 2410.02073, section 3.2), as pure functions of (B, 1, H, W).
+
+All work on canonical inverse depth C = f_px / (W * depth_m) and return one number.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+SCHARR = ((-3.0, 0.0, 3.0), (-10.0, 0.0, 10.0), (-3.0, 0.0, 3.0))
+LAPLACE = ((0.0, 1.0, 0.0), (1.0, -4.0, 1.0), (0.0, 1.0, 0.0))
+BLUR = ((1.0, 2.0, 1.0), (2.0, 4.0, 2.0), (1.0, 2.0, 1.0))
+
+
+def mean_absolute_error(c: Tensor, target: Tensor) -> Tensor:
+    """MAE on canonical inverse depth (section 3.2, L_MAE): mean |C - C*|."""
+    return (c - target).abs().mean()
+
+
+def relative_error(c: Tensor, target: Tensor, floor: float = 0.1) -> Tensor:
+    """Mean |C - C*| / (C* + floor): lets far surfaces count, which plain MAE hardly sees.
+
+    Not in the paper, which has images enough for both; the floor keeps the sky finite.
+    """
+    return ((c - target).abs() / (target + floor)).mean()
+
+
+def gradient_error(c: Tensor, target: Tensor, scales: int = 4) -> Tensor:
+    """MAGE (section 3.2): mean absolute error of Scharr gradients over blurred, halved scales."""
+    return _multi_scale(c, target, scales, (SCHARR, _transposed(SCHARR)), 1 / 32, power=1)
+
+
+def laplace_error(c: Tensor, target: Tensor, scales: int = 4) -> Tensor:
+    """MALE (section 3.2): mean absolute error of Laplacians over blurred, halved scales."""
+    return _multi_scale(c, target, scales, (LAPLACE,), 1 / 8, power=1)
+
+
+def squared_gradient_error(c: Tensor, target: Tensor, scales: int = 4) -> Tensor:
+    """MSGE (section 3.2): mean squared error of Scharr gradients over blurred, halved scales."""
+    return _multi_scale(c, target, scales, (SCHARR, _transposed(SCHARR)), 1 / 32, power=2)
+
+
+def normalise(c: Tensor) -> Tensor:
+    """Subtract each image's median and divide by its mean absolute deviation from it."""
+    flat = c.flatten(1)
+    median = flat.median(dim=1, keepdim=True).values
+    deviation = (flat - median).abs().mean(dim=1, keepdim=True).clamp(min=1e-6)
+    return ((flat - median) / deviation).view_as(c)
+
+
+def scale_shift_invariant_gradient_error(c: Tensor, target: Tensor, scales: int = 4) -> Tensor:
+    """SSI-MAGE (section 3.2, stage 1): MAGE of images normalised by median and mean deviation."""
+    return gradient_error(normalise(c), normalise(target), scales)
+
+
+def fov_error(fov_deg: Tensor, target_deg: Tensor) -> Tensor:
+    """L2 on the horizontal field of view (section 3.3): mean squared error in degrees^2, (B,)."""
+    return F.mse_loss(fov_deg, target_deg)
+
+
+def _multi_scale(
+    c: Tensor, target: Tensor, scales: int, kernels: tuple, weight: float, power: int
+) -> Tensor:
+    """Compare filter answers, `weight` times them, at `scales` scales; both filters are linear."""
+    difference = c - target
+    bank = weight * torch.tensor(kernels, dtype=c.dtype, device=c.device).unsqueeze(1)
+    blur = torch.tensor(BLUR, dtype=c.dtype, device=c.device).view(1, 1, 3, 3) / 16
+    total = c.new_zeros(())
+    for _ in range(scales):
+        total = total + F.conv2d(difference, bank).abs().pow(power).mean()
+        difference = F.conv2d(F.pad(difference, (1, 1, 1, 1), mode='replicate'), blur, stride=2)
+    return total / scales
+
+
+def _transposed(kernel: tuple) -> tuple:
+    return tuple(zip(*kernel, strict=True))

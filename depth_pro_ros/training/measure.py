@@ -1,0 +1,69 @@
+"""How good a network is on rendered frames it never saw, beside answers that look at nothing."""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from depth_pro_ros.camera import focal_from_fov
+from depth_pro_ros.network import DepthPro
+from depth_pro_ros.training.frames import Batch, Frames, collate
+from depth_pro_ros.training.progressive import forward_levels
+
+MEASURE_PX = 128
+NEAR_M, FAR_M = 0.3, 20.0
+
+Predict = Callable[[Batch], tuple[np.ndarray, np.ndarray]]
+"""Batch of one -> canonical inverse depth (S, S) at MEASURE_PX, and field of view in degrees."""
+
+
+def by_network(network: DepthPro, levels: int) -> Predict:
+    """Answer with the coarsest `levels` of a network (5: all of it)."""
+
+    @torch.inference_mode()
+    def predict(batch: Batch) -> tuple[np.ndarray, np.ndarray]:
+        answer = forward_levels(network, batch.image, levels)
+        c = torch.nn.functional.interpolate(answer.inverse_depth, size=(MEASURE_PX, MEASURE_PX))
+        return c[0, 0].numpy(), answer.fov_deg.numpy()
+
+    return predict
+
+
+def by_constants(frames: Frames) -> dict[str, Predict]:
+    """Answer with the mean depth, or the mean map, of (training) frames; fov likewise."""
+    some = [frames[i] for i in range(0, len(frames), max(1, len(frames) // 500))]
+    pictures = [collate([frame], MEASURE_PX, MEASURE_PX) for frame in some]
+    c = np.stack([p.inverse_depth[0, 0].numpy() for p in pictures])
+    focal = np.array([focal_from_fov(p.fov_deg.item(), 1) for p in pictures])
+    depth_m = np.median(focal[:, None, None] / c, axis=0)
+    fov_deg = np.array([np.mean([p.fov_deg.item() for p in pictures])])
+
+    def answer(depth_m: np.ndarray) -> Predict:
+        return lambda batch: (focal_from_fov(batch.fov_deg.item(), 1) / depth_m, fov_deg)
+
+    flat = np.full_like(depth_m, np.median(depth_m))
+    return {'constant depth': answer(flat), 'mean map': answer(depth_m)}
+
+
+def measure(predict: Predict, frames: Frames, input_px: int) -> dict[str, float]:
+    """AbsRel and delta1 with the true focal length and after median scaling; fov error, degrees."""
+    rows = []
+    for i in range(len(frames)):
+        batch = collate([frames[i]], input_px, MEASURE_PX)
+        c, fov_deg = predict(batch)
+        target = batch.inverse_depth[0, 0].numpy()
+        depth_m = focal_from_fov(frames[i].fov_deg, 1) / target
+        seen = (depth_m > NEAR_M) & (depth_m < FAR_M)
+        ratio = target[seen] / np.maximum(c[seen], 1e-3)  # predicted depth / true depth
+        scaled = ratio / np.median(ratio)
+        rows.append(
+            (
+                np.abs(ratio - 1).mean(),
+                (np.maximum(ratio, 1 / ratio) < 1.25).mean(),
+                np.abs(scaled - 1).mean(),
+                (np.maximum(scaled, 1 / scaled) < 1.25).mean(),
+                abs(fov_deg[0] - frames[i].fov_deg),
+            )
+        )
+    names = ('abs_rel', 'delta1', 'abs_rel_scaled', 'delta1_scaled', 'fov_error_deg')
+    return {name: round(float(v), 4) for name, v in zip(names, np.mean(rows, axis=0), strict=True)}

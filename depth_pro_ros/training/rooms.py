@@ -1,0 +1,134 @@
+"""Renders pictures of random furnished rooms with exact depth and field of view."""
+
+import json
+import multiprocessing
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from depth_pro_ros.training import furniture
+from depth_pro_ros.training.camera_view import find_view, plausible
+from depth_pro_ros.training.layout import furnish
+from depth_pro_ros.training.scene import Scene
+from depth_pro_ros.training.sensor import photograph
+from depth_pro_ros.training.shell import build_shell
+
+VIEWS_PER_ROOM = 6
+FRAME_PX = 384
+RENDER_PX = 512
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A picture stretched to a square, with its truth.
+
+    rgb: (S, S, 3) uint8. depth_m: (S, S) float16, along the optical axis. fov_deg: horizontal.
+    """
+
+    rgb: np.ndarray
+    depth_m: np.ndarray
+    fov_deg: float
+
+
+def build_room(seed: int, held_out: bool = False) -> tuple[Scene, np.random.Generator]:
+    """Return the room that belongs to a seed, and the generator that its views go on with.
+
+    held_out: furnish with the tenth of the catalogue that training rooms never contain.
+    """
+    rng = np.random.default_rng([seed, int(held_out)])
+    scene = build_shell(rng)
+    furnish(scene, furniture.catalogue(held_out), rng)
+    return scene, rng
+
+
+def render_room(renderer, seed: int, held_out: bool = False) -> list[Frame]:
+    """Render up to VIEWS_PER_ROOM views of the room of a seed."""
+    scene, rng = build_room(seed, held_out)
+    views = [view for _ in range(VIEWS_PER_ROOM) if (view := find_view(scene, rng))]
+    if views:
+        renderer.prepare(scene)
+    frames = []
+    for view in views:
+        linear, depth_m = renderer.render(view)
+        step = np.linspace(0, RENDER_PX - 1, FRAME_PX).round().astype(int)
+        depth_m = depth_m[np.ix_(step, step)]
+        if plausible(depth_m):
+            size = (FRAME_PX, FRAME_PX)
+            rgb = photograph(cv2.resize(linear, size, interpolation=cv2.INTER_AREA), rng)
+            frames.append(Frame(rgb, depth_m.astype(np.float16), view.fov_deg))
+    return frames
+
+
+def rooms(
+    count: int,
+    output: Path,
+    preview: Path | None = None,
+    seed: int = 0,
+    held_out: bool = False,
+    workers: int | None = None,
+) -> None:
+    """Render `count` frames into `output`: 000000.jpg, 000000.npz and frames.json.
+
+    preview: also write a contact sheet there. The same seed gives the same frames.
+    Raises FurnitureMissingError where no furniture is installed.
+    """
+    furniture.catalogue()
+    output.mkdir(parents=True, exist_ok=True)
+    os.environ.setdefault('LP_NUM_THREADS', '1')
+    jobs = ((seed * 1_000_003 + i, held_out) for i in range(10 * count))
+    index = []
+    pool = multiprocessing.get_context('spawn').Pool(workers or os.cpu_count(), _start_worker)
+    with pool, tqdm(total=count, unit='frame') as progress:
+        for frames in pool.imap(_render_job, jobs):
+            for frame in frames[: count - len(index)]:
+                write_frame(output, len(index), frame)
+                index.append({'name': f'{len(index):06d}', 'fov_deg': round(frame.fov_deg, 4)})
+                progress.update()
+            if len(index) == count:
+                break
+        pool.terminate()
+    (output / 'frames.json').write_text(json.dumps({'seed': seed, 'frames': index}))
+    if preview:
+        write_preview(output, preview)
+
+
+def write_frame(folder: Path, number: int, frame: Frame) -> None:
+    """Write one frame as JPEG plus compressed float16 depth."""
+    name = folder / f'{number:06d}'
+    quality = [cv2.IMWRITE_JPEG_QUALITY, 97]
+    cv2.imwrite(f'{name}.jpg', frame.rgb[..., ::-1], quality)
+    np.savez_compressed(f'{name}.npz', depth_m=frame.depth_m, fov_deg=frame.fov_deg)
+
+
+def write_preview(folder: Path, path: Path, rows: int = 6, columns: int = 4) -> None:
+    """Write a sheet of pictures, each beside its inverse depth."""
+    pictures = sorted(folder.glob('*.jpg'))[: rows * columns]
+    cells = []
+    for picture in pictures:
+        rgb = cv2.resize(cv2.imread(str(picture)), (192, 192))
+        with np.load(picture.with_suffix('.npz')) as stored:
+            depth_m = cv2.resize(stored['depth_m'].astype(np.float32), (192, 192))
+        near = np.clip(255 * 0.5 / depth_m, 0, 255).astype(np.uint8)
+        cells.append(np.hstack([rgb, cv2.applyColorMap(near, cv2.COLORMAP_TURBO)]))
+    cells += [np.zeros_like(cells[0])] * (-len(cells) % columns)
+    sheet = [np.hstack(cells[i : i + columns]) for i in range(0, len(cells), columns)]
+    cv2.imwrite(str(path), np.vstack(sheet))
+
+
+_renderer = None
+
+
+def _start_worker() -> None:
+    global _renderer
+    from depth_pro_ros.training.renderer import Renderer
+
+    cv2.setNumThreads(1)
+    _renderer = Renderer(RENDER_PX)
+
+
+def _render_job(job: tuple[int, bool]) -> list[Frame]:
+    return render_room(_renderer, *job)

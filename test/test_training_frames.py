@@ -1,0 +1,68 @@
+"""Cropping, flipping and collating frames; camera geometry of the rendered views."""
+
+import numpy as np
+import pytest
+import torch
+
+from depth_pro_ros.training.camera_view import look, plausible, probe_depth
+from depth_pro_ros.training.frames import augment, canonical_inverse_depth, collate, crop
+from depth_pro_ros.training.rooms import Frame
+from depth_pro_ros.training.scene import Material, Scene, box_item
+
+
+@pytest.fixture
+def frame() -> Frame:
+    """A picture of a plane 2 m away, 90 degrees wide: C = 0.5 / 2."""
+    rgb = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
+    return Frame(rgb, np.full((64, 64), 2.0, np.float16), 90.0)
+
+
+def test_canonical_inverse_depth(frame):
+    np.testing.assert_allclose(canonical_inverse_depth(frame), 0.25, rtol=1e-5)
+
+
+def test_a_crop_scales_canonical_inverse_depth_and_narrows_the_view(frame):
+    half = crop(frame, 0.5, 1.0, np.zeros(2))
+    assert half.rgb.shape == (32, 32, 3)
+    np.testing.assert_allclose(canonical_inverse_depth(half), 0.5, rtol=1e-5)
+    assert half.fov_deg == pytest.approx(np.degrees(2 * np.arctan(0.5)))
+
+
+def test_collate_gives_the_network_its_convention(frame):
+    batch = collate([frame, crop(frame, 0.5, 1.0, np.zeros(2))], 128, 32)
+    assert batch.image.shape == (2, 3, 128, 128)
+    assert -1 <= batch.image.min() and batch.image.max() <= 1
+    torch.testing.assert_close(batch.inverse_depth.mean((1, 2, 3)), torch.tensor([0.25, 0.5]))
+
+
+def test_augmentation_is_deterministic(frame):
+    one, two = (augment(frame, np.random.default_rng(3)) for _ in range(2))
+    np.testing.assert_array_equal(one.rgb, two.rgb)
+    assert one.fov_deg == two.fov_deg
+
+
+def test_probe_sees_walls_and_boxes():
+    scene = Scene(np.array([4.0, 6.0, 2.5]))
+    view = look((2.0, 1.0, 1.2), np.pi / 2, 0.0, 0.0, 60.0, 4 / 3)
+    middle = probe_depth(scene, view)[6:8, 6:8]
+    np.testing.assert_allclose(middle, 5.0, rtol=1e-6)
+    scene.items.append(box_item((1, 1, 2), (2.0, 3.5, 0.0), Material()))
+    np.testing.assert_allclose(probe_depth(scene, view)[6:8, 6:8], 2.0, rtol=1e-6)
+
+
+def test_blocked_and_flat_views_are_not_plausible():
+    rng = np.random.default_rng(0)
+    assert plausible(rng.uniform(1, 5, (14, 14)))
+    assert not plausible(np.full((14, 14), 2.0))
+    blocked = rng.uniform(1, 5, (14, 14))
+    blocked[:4] = 0.3
+    assert not plausible(blocked)
+
+
+def test_matrix_agrees_with_the_axes():
+    view = look((1.0, 2.0, 1.5), 0.7, -0.2, 0.1, 70.0, 4 / 3)
+    u, v, depth_m = 0.3, -0.4, 2.5  # in [-1, 1], right and down
+    ray = np.array([u * view.tan_half_x, v * view.tan_half_y, 1.0]) @ view.axes
+    clip = view.view_projection() @ np.array([*(view.position_m + depth_m * ray), 1.0])
+    np.testing.assert_allclose(clip[:2] / clip[3], (u, -v), atol=1e-9)
+    assert clip[3] == pytest.approx(depth_m)

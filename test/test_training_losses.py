@@ -1,0 +1,67 @@
+"""The losses against cases worked out by hand."""
+
+import pytest
+import torch
+
+from depth_pro_ros.training import losses
+
+
+def ramp(slope: float, size: int = 16) -> torch.Tensor:
+    """Give (1, 1, size, size) that rises by `slope` a pixel to the right."""
+    return (slope * torch.arange(size, dtype=torch.float32)).expand(1, 1, size, size).clone()
+
+
+def test_mean_absolute_error():
+    c, target = torch.tensor([1.0, 2.0, 4.0]), torch.tensor([1.0, 3.0, 1.0])
+    torch.testing.assert_close(losses.mean_absolute_error(c, target), torch.tensor(4 / 3))
+
+
+def test_relative_error():
+    c, target = torch.tensor([0.5, 0.1]), torch.tensor([0.9, 0.0])
+    expected = torch.tensor((0.4 / 1.0 + 0.1 / 0.1) / 2)
+    torch.testing.assert_close(losses.relative_error(c, target, floor=0.1), expected)
+
+
+def test_gradient_error_of_a_ramp_is_half_its_slope():
+    # Scharr / 32 of a ramp is its slope in x and 0 in y: mean over both is half the slope.
+    error = losses.gradient_error(ramp(0.4), torch.zeros(1, 1, 16, 16), scales=1)
+    torch.testing.assert_close(error, torch.tensor(0.2))
+
+
+def test_squared_gradient_error_of_a_ramp():
+    error = losses.squared_gradient_error(ramp(0.4), torch.zeros(1, 1, 16, 16), scales=1)
+    torch.testing.assert_close(error, torch.tensor(0.08))
+
+
+def test_laplace_error_of_a_ramp_is_zero_and_of_a_parabola_constant():
+    zero = torch.zeros(1, 1, 16, 16)
+    assert losses.laplace_error(ramp(0.4), zero, scales=1) < 1e-6
+    # x^2 has second difference 2; the kernel is weighted by 1/8.
+    error = losses.laplace_error(ramp(1.0) ** 2, zero, scales=1)
+    torch.testing.assert_close(error, torch.tensor(0.25))
+
+
+def test_halving_doubles_the_slope():
+    one = losses.gradient_error(ramp(0.4), torch.zeros(1, 1, 16, 16), scales=1)
+    blurred = torch.zeros(1, 1, 16, 16)
+    both = losses.gradient_error(ramp(0.4), blurred, scales=2)
+    # Scale two sees 0.8 a pixel, but for the first column, whose replicated edge flattens it.
+    assert both.item() == pytest.approx((one.item() + 0.4) / 2, rel=0.05)
+
+
+def test_normalise_by_median_and_mean_deviation():
+    c = torch.tensor([0.0, 1.0, 5.0]).view(1, 1, 1, 3)
+    expected = torch.tensor([-1.0, 0.0, 4.0]).view(1, 1, 1, 3) / (5 / 3)
+    torch.testing.assert_close(losses.normalise(c), expected)
+
+
+def test_scale_and_shift_do_not_matter():
+    c = torch.rand(2, 1, 32, 32, generator=torch.Generator().manual_seed(1))
+    same = losses.scale_shift_invariant_gradient_error(c, 3 * c + 0.7)
+    other = losses.scale_shift_invariant_gradient_error(c, c.flip(-1))
+    assert same < 1e-5 < 0.01 < other
+
+
+def test_fov_error_is_the_mean_square():
+    error = losses.fov_error(torch.tensor([60.0, 70.0]), torch.tensor([63.0, 74.0]))
+    torch.testing.assert_close(error, torch.tensor(12.5))
