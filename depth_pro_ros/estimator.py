@@ -121,7 +121,7 @@ class DepthEstimator:
 
     def _network_input(self, rgb: NDArray[np.uint8]) -> Tensor:
         """Stretch a picture to the network's square: (H, W, 3) uint8 -> (1, 3, S, S) in [-1, 1]."""
-        image = torch.from_numpy(np.require(rgb, requirements='CW')).to(self.device)
+        image = torch.from_numpy(np.require(rgb, requirements=['C', 'W'])).to(self.device)
         image = image.permute(2, 0, 1).unsqueeze(0).float().div_(127.5).sub_(1.0)
         size = self.config.image_size
         image = F.interpolate(

@@ -79,8 +79,8 @@ def test_pictures_of_one_name_do_not_overwrite_each_other(tmp_path):
     ('arguments', 'message', 'code'),
     [
         (
-            ['estimate', 'x.jpg', '--output', '{}', '--weights', 'none.pt'],
-            "no weights 'none.pt'",
+            ['estimate', 'x.jpg', '--output', '{}', '--weights', 'no.pt'],
+            "no weights 'no.pt'",
             1,
         ),
         (['estimate', 'x.jpg', '--output', '{}', '--device', 'tpu'], "no device 'tpu'", 1),
