@@ -34,7 +34,7 @@ setup(
     ],
     install_requires=[
         'numpy>=1.21',
-        'pillow>=9.0',
+        'pillow>=9.3',
         'safetensors>=0.4',
         'timm>=1.0.9',
         'torch>=2.4',

@@ -14,7 +14,7 @@ pytest.importorskip('rclpy', reason='no ROS 2: neither sourced nor as wheels')
 
 from rcl_interfaces.srv import SetParameters
 from rclpy.parameter import Parameter
-from rclpy.qos import ReliabilityPolicy
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from ros_helpers import header, picture, rgb_message, running_node, wait_until
 from sensor_msgs.msg import CompressedImage, Image
 from test_messages import BAD_COMPRESSED, BAD_IMAGES, BAD_INFOS, calibrated
@@ -295,3 +295,19 @@ def test_an_old_stamp_is_reported(tiny_weights):
         answers(peer, rgb_message(picture(32, 24)))
         status = wait_until(lambda: peer.diagnostics().get('depth_pro: age'))
         assert status[0] == 1 and 's old when published' in status[1]
+
+
+def test_an_incompatible_peer_is_reported_for_good(tiny_weights):
+    with running_node(tiny_weights) as (_, peer):
+        wants_history = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+        peer.create_subscription(Image, '/depth_pro/depth/image', print, wants_history)
+        status = wait_until(lambda: peer.diagnostics().get('depth_pro: qos of ~/depth/image'))
+        assert 'incompatible QoS' in status[1] and 'DURABILITY' in status[1]
+
+
+def test_quality_of_service_is_overridden_by_parameters(tiny_weights):
+    overrides = {'qos_overrides./image.subscription.reliability': 'reliable'}
+    with running_node(tiny_weights, **overrides) as (node, peer):
+        (image,) = (each for each in node.subscriptions if each.topic_name == '/image')
+        assert image.qos_profile.reliability == ReliabilityPolicy.RELIABLE
+        answers(peer, rgb_message(picture(32, 24)))

@@ -14,7 +14,10 @@ import pytest
 
 pytest.importorskip('rclpy', reason='no ROS 2: neither sourced nor as wheels')
 
-from ros_helpers import picture, rgb_message, running_node, wait_until
+import rclpy
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.qos import ReliabilityPolicy
+from ros_helpers import Peer, picture, rgb_message, running_node, wait_until
 
 
 @pytest.fixture
@@ -57,6 +60,34 @@ def test_a_signal_ends_the_node_within_two_seconds(start, tiny_weights, stop, mo
     output = process.finish()
     assert time.monotonic() - begun < 2.0
     assert process.returncode == 0 and 'Traceback' not in output, output
+
+
+@pytest.mark.parametrize('stop', [signal.SIGINT, signal.SIGTERM], ids=lambda each: each.name)
+def test_a_signal_in_the_middle_of_an_inference_too(start, stop):
+    process = start(weights='small')
+    wait_until(lambda: any('ready' in line for line in process.lines), 60)
+    context = rclpy.Context()
+    rclpy.init(context=context)
+    peer = Peer(context, ('depth',), ReliabilityPolicy.BEST_EFFORT)
+    executor = SingleThreadedExecutor(context=context)
+    executor.add_node(peer)
+    message = rgb_message(picture(640, 480))
+    end = time.monotonic() + 60
+    while not peer.received['depth'] and time.monotonic() < end:
+        peer.image.publish(message)
+        executor.spin_once(0.02)
+    for _ in range(5):  # the last one is in the network when the signal comes
+        peer.image.publish(message)
+        time.sleep(0.02)
+    begun = time.monotonic()
+    process.send_signal(stop)
+    output = process.finish()
+    assert time.monotonic() - begun < 2.0
+    assert process.returncode == 0 and 'Traceback' not in output, output
+    assert peer.received['depth']
+    executor.shutdown()
+    peer.destroy_node()
+    context.try_shutdown()
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,6 @@ import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from numpy.typing import NDArray
 from rcl_interfaces.msg import SetParametersResult
-from rclpy.event_handler import PublisherEventCallbacks, SubscriptionEventCallbacks
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
@@ -27,6 +26,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 from depth_pro_ros.camera import Intrinsics, depth_to_millimetres, limit_depth, unproject
 from depth_pro_ros.images import colorize_depth, depth_range
 from depth_pro_ros.ros import messages
+from depth_pro_ros.ros.compat import PublisherEventCallbacks, SubscriptionEventCallbacks
 from depth_pro_ros.ros.diagnostics import ERROR, Health
 from depth_pro_ros.ros.parameters import ParameterError, declare
 from depth_pro_ros.ros.worker import Worker
@@ -111,11 +111,12 @@ class DepthProNode(Node):
         )
 
     def _qos_mismatch(self, topic: str, event: Any) -> None:
-        self._warn(
-            f'qos of {topic}',
-            f'{topic}: a peer has an incompatible QoS ({event.last_policy_kind}); no data pass '
-            f'between it and this node. Set qos_overrides for this topic, or change the peer',
+        message = (
+            f'{topic}: a peer has an incompatible QoS ({event.last_policy_kind}), so no data pass '
+            'between it and this node. Set qos_overrides for this topic, or change the peer'
         )
+        self.health.problem(f'qos of {topic}', message, lasting=True)
+        self.get_logger().warning(message)
 
     def _take_image(self, msg: Image | CompressedImage) -> None:
         self.health.frame_in(replaced=self._worker.put(Frame(msg, self._info)))
