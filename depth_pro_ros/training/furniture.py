@@ -199,11 +199,16 @@ def _read_faces(lines: list[str], materials: dict[str, dict], min_opacity: float
 
 
 def _corner(word: str, points: int, uvs: int, normals: int) -> tuple[int, int, int]:
-    """Resolve 'v/vt/vn' to indices; 0 stands for no texture coordinate and no normal."""
-    v, vt, vn = (word.split('/') + ['', ''])[:3]
-    resolve = lambda text, count: 0 if not text else int(text) + (count if int(text) < 0 else 0)  # noqa: E731
-    index = int(v)
-    return (index - 1 if index > 0 else points + index, resolve(vt, uvs), resolve(vn, normals))
+    """Resolve 'v/vt/vn', 1-based or negative from the end, to indices.
+
+    Row 0 of the texture coordinates and normals stands for 'none given'.
+    """
+    v, vt, vn = (int(text or 0) for text in (word.split('/') + ['', ''])[:3])
+    return (
+        v - 1 if v > 0 else v + points,
+        vt if vt >= 0 else vt + uvs,
+        vn if vn >= 0 else vn + normals,
+    )
 
 
 def _rotate(xyz: np.ndarray, piece: Furniture) -> np.ndarray:

@@ -3,7 +3,9 @@
 import json
 import multiprocessing
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import cv2
@@ -77,31 +79,26 @@ def rooms(
     Raises FurnitureMissingError where no furniture is installed.
     """
     furniture.catalogue()
-    output.mkdir(parents=True, exist_ok=True)
     os.environ.setdefault('LP_NUM_THREADS', '1')
     jobs = ((seed * 1_000_003 + i, held_out) for i in range(10 * count))
-    index = []
-    pool = multiprocessing.get_context('spawn').Pool(workers or os.cpu_count(), _start_worker)
-    with pool, tqdm(total=count, unit='frame') as progress:
-        for frames in pool.imap(_render_job, jobs):
-            for frame in frames[: count - len(index)]:
-                write_frame(output, len(index), frame)
-                index.append({'name': f'{len(index):06d}', 'fov_deg': round(frame.fov_deg, 4)})
-                progress.update()
-            if len(index) == count:
-                break
-        pool.terminate()
-    (output / 'frames.json').write_text(json.dumps({'seed': seed, 'frames': index}))
+    context = multiprocessing.get_context('spawn')
+    with context.Pool(workers or os.cpu_count(), _start_worker) as pool:
+        rendered = (frame for frames in pool.imap(_render_job, jobs) for frame in frames)
+        write_frames(output, tqdm(islice(rendered, count), total=count, unit='frame'), seed)
     if preview:
         write_preview(output, preview)
 
 
-def write_frame(folder: Path, number: int, frame: Frame) -> None:
-    """Write one frame as JPEG plus compressed float16 depth."""
-    name = folder / f'{number:06d}'
-    quality = [cv2.IMWRITE_JPEG_QUALITY, 97]
-    cv2.imwrite(f'{name}.jpg', frame.rgb[..., ::-1], quality)
-    np.savez_compressed(f'{name}.npz', depth_m=frame.depth_m, fov_deg=frame.fov_deg)
+def write_frames(folder: Path, frames: Iterable[Frame], seed: int) -> None:
+    """Write frames as 000000.jpg and .npz (compressed float16 depth), and their list as JSON."""
+    folder.mkdir(parents=True, exist_ok=True)
+    index = []
+    for number, frame in enumerate(frames):
+        path = folder / f'{number:06d}'
+        cv2.imwrite(f'{path}.jpg', frame.rgb[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 97])
+        np.savez_compressed(f'{path}.npz', depth_m=frame.depth_m, fov_deg=frame.fov_deg)
+        index.append({'name': path.name, 'fov_deg': round(frame.fov_deg, 4)})
+    (folder / 'frames.json').write_text(json.dumps({'seed': seed, 'frames': index}))
 
 
 def write_preview(folder: Path, path: Path, rows: int = 6, columns: int = 4) -> None:

@@ -69,7 +69,7 @@ class Light:
 
 @dataclass
 class Scene:
-    """A room of `size_m` (x, y, z), what stands in it, and how it is lit; lights[0] casts shadows."""
+    """A room of `size_m` (x, y, z), what stands in it, its lights; lights[0] casts shadows."""
 
     size_m: np.ndarray
     items: list[Item] = field(default_factory=list)
@@ -87,7 +87,7 @@ class Scene:
 
 
 def quads_mesh(corners_m: np.ndarray) -> Mesh:
-    """Turn (N, 4, 3) corners, counter-clockwise seen from the front, into a mesh with flat normals."""
+    """Turn (N, 4, 3) corners, counter-clockwise from the front, into a flat-shaded mesh."""
     corners_m = np.asarray(corners_m, np.float32)
     normals = np.cross(corners_m[:, 1] - corners_m[:, 0], corners_m[:, 3] - corners_m[:, 0])
     normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-9)

@@ -106,7 +106,7 @@ void main() {
     vec3 sum = base * ambient * corner * (0.75 + 0.25 * n.z);
     for (int i = 0; i < 4; ++i) {
         if (light_rgb[i] == vec3(0.0)) break;
-        vec3 way = light_position[i].w > 0.5 ? light_position[i].xyz - world : light_position[i].xyz;
+        vec3 way = light_position[i].xyz - (light_position[i].w > 0.5 ? world : vec3(0.0));
         float fade = light_position[i].w > 0.5 ? 1.0 / (0.6 + dot(way, way)) : 1.0;
         way = normalize(way);
         float lit = max(dot(n, way), 0.0);

@@ -90,7 +90,10 @@ def _add_wall(scene: Scene, side: int, material: Material, rng: np.random.Genera
             sill = rng.choice([rng.uniform(0.7, 1.1), 0.05])
             openings.append((left, left + width, sill, rng.uniform(1.9, height - 0.1)))
             _dress_window(scene, side, openings[-1], rng)
-    at = lambda u, v: start + u * along + np.array([0, 0, v])  # noqa: E731
+
+    def at(u: float, v: float) -> np.ndarray:
+        return start + u * along + np.array([0, 0, v])
+
     quads = []
     us = sorted({0.0, length, *(e for o in openings for e in o[:2])})
     vs = sorted({0.0, height, *(e for o in openings for e in o[2:])})
@@ -171,21 +174,19 @@ def _add_outside(scene: Scene, rng: np.random.Generator) -> None:
 
 
 def _add_lights(scene: Scene, rng: np.random.Generator) -> None:
-    """First the light that casts shadows (sun or lamp), then one to three more."""
+    """First the light that casts shadows (sun or lamp), then one to three lamps."""
     x, y, z = scene.size_m
-    warm = lambda: np.array([1.0, rng.uniform(0.75, 1.0), rng.uniform(0.5, 1.05)])  # noqa: E731
-    lamp = lambda p: Light((*p, 1.0), tuple(rng.uniform(0.6, 2.0) * max(x * y / 14, 0.7) * warm()))  # noqa: E731
     if rng.random() < 0.3:
         angle = rng.uniform(0, 2 * np.pi)
         sun = np.array([np.cos(angle), np.sin(angle), rng.uniform(0.3, 1.2)])
-        scene.lights.append(
-            Light((*(sun / np.linalg.norm(sun)), 0.0), tuple(rng.uniform(1, 3) * warm()))
-        )
-    place = lambda: (
-        rng.uniform(0.2, 0.8) * x,
-        rng.uniform(0.2, 0.8) * y,
-        z - rng.uniform(0.1, 0.5),
-    )  # noqa: E731
+        rgb = rng.uniform(1, 3) * _warm_white(rng)
+        scene.lights.append(Light((*(sun / np.linalg.norm(sun)), 0.0), tuple(rgb)))
     for _ in range(rng.integers(1, 4)):
-        scene.lights.append(lamp(place()))
-    scene.ambient_rgb = tuple(rng.uniform(0.15, 0.6) * warm())
+        place = (*(rng.uniform(0.2, 0.8, 2) * (x, y)), z - rng.uniform(0.1, 0.5))
+        rgb = rng.uniform(0.6, 2.0) * max(x * y / 14, 0.7) * _warm_white(rng)
+        scene.lights.append(Light((*place, 1.0), tuple(rgb)))
+    scene.ambient_rgb = tuple(rng.uniform(0.15, 0.6) * _warm_white(rng))
+
+
+def _warm_white(rng: np.random.Generator) -> np.ndarray:
+    return np.array([1.0, rng.uniform(0.75, 1.0), rng.uniform(0.5, 1.05)])

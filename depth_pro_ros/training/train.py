@@ -157,7 +157,7 @@ def compute_loss(network: DepthPro, batch: Batch, levels: int) -> tuple[Tensor, 
     """MAE and relative error on C, gradients at the full output only, and field of view."""
     with torch.autocast('cpu', dtype=torch.bfloat16):
         answer = forward_levels(network, batch.image, levels)
-    c, target = answer.inverse_depth, batch.inverse_depth
+    c, target = answer.inverse_depth.float(), batch.inverse_depth
     parts = {
         'mae': losses.mean_absolute_error(c, target),
         'relative': losses.relative_error(c, target),

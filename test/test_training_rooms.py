@@ -1,0 +1,74 @@
+"""Rendered rooms: deterministic, with depth that agrees with geometry. Needs EGL and furniture."""
+
+import numpy as np
+import pytest
+
+from depth_pro_ros.training import furniture, rooms
+from depth_pro_ros.training.camera_view import look
+from depth_pro_ros.training.furniture import FurnitureMissingError
+from depth_pro_ros.training.scene import Light, Material, Scene, box_item
+
+
+@pytest.fixture(scope='module')
+def pieces():
+    try:
+        return furniture.catalogue()
+    except FurnitureMissingError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope='module')
+def renderer():
+    pytest.importorskip('moderngl')
+    from depth_pro_ros.training.renderer import Renderer
+
+    try:
+        return Renderer(96)
+    except Exception as error:  # moderngl raises a plain Exception where there is no EGL
+        pytest.skip(f'no OpenGL through EGL: {error}')
+
+
+def test_missing_furniture_says_what_to_install(monkeypatch, tmp_path):
+    monkeypatch.setenv('SWEETHOME3D_FURNITURE', str(tmp_path))
+    with pytest.raises(FurnitureMissingError, match='apt-get install sweethome3d-furniture'):
+        furniture.catalogue()
+
+
+def test_catalogue_has_sizes_in_metres_and_a_held_out_tenth(pieces):
+    held_out = [piece for piece in pieces if piece.held_out]
+    assert 0.03 < len(held_out) / len(pieces) < 0.2
+    tables = [piece.size_m[2] for piece in pieces if piece.name == 'table']
+    assert 0.4 < np.median(tables) < 1.0
+
+
+def test_a_mesh_has_the_size_of_its_catalogue_entry(pieces):
+    piece = next(p for p in pieces if 'chair' in p.name)
+    positions = furniture.load_mesh(piece).vertices['position']
+    np.testing.assert_allclose(np.ptp(positions, axis=0), piece.size_m, atol=1e-3)
+    assert positions[:, 2].min() == pytest.approx(0, abs=1e-4)
+
+
+def test_depth_of_a_box_is_exact(renderer):
+    scene = Scene(np.array([4.0, 6.0, 2.5]), lights=[Light((2, 3, 2.4, 1), (1, 1, 1))])
+    scene.items.append(box_item((1.0, 1.0, 2.0), (2.0, 3.5, 0.0), Material()))
+    renderer.prepare(scene)
+    view = look((2.0, 1.0, 1.0), np.pi / 2, 0.0, 0.0, 60.0, 1.0)
+    rgb, depth_m = renderer.render(view)
+    assert rgb.shape == (96, 96, 3) and rgb[48, 48].max() > 0
+    # The front face stands 2 m away, one metre wide: 48 / (2 tan 30) = 41.6 px to either side / 2.
+    assert depth_m[48, 48] == pytest.approx(2.0, abs=1e-4)
+    assert (depth_m[40] > 0).sum() == pytest.approx(0.5 / (2 * np.tan(np.pi / 6)) * 96, abs=2)
+
+
+def test_a_seed_gives_the_same_room(pieces, renderer, monkeypatch):
+    monkeypatch.setattr(rooms, 'RENDER_PX', 96)
+    monkeypatch.setattr(rooms, 'FRAME_PX', 64)
+    monkeypatch.setattr(rooms, 'VIEWS_PER_ROOM', 2)
+    one, two = (rooms.render_room(renderer, 5) for _ in range(2))
+    assert one
+    for a, b in zip(one, two, strict=True):
+        np.testing.assert_array_equal(a.rgb, b.rgb)
+        np.testing.assert_array_equal(a.depth_m, b.depth_m)
+        assert a.fov_deg == b.fov_deg
+        assert 35 <= a.fov_deg <= 110
+        assert a.depth_m.min() > 0.05
