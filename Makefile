@@ -16,6 +16,8 @@ help:
 	@sed -n 's/^# //p' Makefile | head -1
 
 setup:
+	@command -v $(PYTHON) >/dev/null || \
+	  { echo '$(PYTHON) is missing: apt-get install python3 python3-venv'; exit 1; }
 	@$(PYTHON) tools/setup_venv.py
 
 demo: setup

@@ -67,10 +67,13 @@ def sourced_ros() -> str | None:
     """Gives the name of the ROS distribution in this shell, or None without one."""
     distro = os.environ.get('ROS_DISTRO')
     if distro and importlib.util.find_spec('rclpy') is None:
-        sys.exit(
-            f'ROS {distro} is sourced but {sys.executable} has no rclpy: '
-            'run make PYTHON=/usr/bin/python3'
+        system = '/usr/bin/python3'
+        advice = (
+            f'apt-get install ros-{distro}-rclpy'
+            if os.path.realpath(sys.executable) == os.path.realpath(system)
+            else f'run make PYTHON={system}'
         )
+        sys.exit(f'ROS {distro} is sourced but {sys.executable} has no rclpy: {advice}')
     return distro
 
 
