@@ -29,7 +29,7 @@ lint: setup
 	$(BIN)/mypy
 
 test: lint
-	$(BIN)/colcon build --event-handlers console_cohesion+
+	$(BIN)/colcon build --event-handlers desktop_notification- status-
 	$(BIN)/pytest
 
 clean:  # keeps .venv, which takes minutes to fill
