@@ -18,7 +18,7 @@ GLOBAL, MIDDLE_TILES, FULL = 1, 2, 5
 
 def output_px(network: DepthPro, levels: int) -> int:
     """Side of the inverse depth that `forward_levels` returns."""
-    return network.config.image_size >> {GLOBAL: 3, MIDDLE_TILES: 2, FULL: 0}[levels]
+    return 64 * network.config.grid >> {GLOBAL: 3, MIDDLE_TILES: 2, FULL: 0}[levels]
 
 
 def forward_levels(network: DepthPro, image: Tensor, levels: int) -> DepthProOutput:
@@ -61,6 +61,9 @@ def start_as_upsampling(network: DepthPro, mean_inverse_depth: float, mean_fov_d
         for residual in (fusion.resnet1, fusion.resnet2):
             residual.residual[-1].weight.mul_(0.1)
             residual.residual[-1].bias.zero_()
+    for conv in network.decoder.convs[1:4]:
+        conv.weight.mul_(0.1)  # levels that join later whisper first
+    network.encoder.upsample_latent0[-1].weight.mul_(0.1)
     network.head[-1].bias.fill_(mean_inverse_depth)
     network.fov.head[-1].weight.mul_(10)
     network.fov.head[-1].bias.fill_(mean_fov_deg)
