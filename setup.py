@@ -57,7 +57,7 @@ setup(
     },
     entry_points={
         'console_scripts': [
-            f'depth_pro_node = {NAME}.ros.node:main',
+            f'depth_pro_node = {NAME}.ros.main:main',
             f'depth_pro = {NAME}.cli:main',
         ],
     },

@@ -8,6 +8,19 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+MIN_SIDE, MAX_SIDE, MAX_PIXELS = 16, 8192, 8192 * 4320
+"""What an image may measure: up to 8K, and bounded, so that one message cannot take all memory."""
+
+
+def check_size(width: int, height: int) -> None:
+    """Raise ValueError for an image that is too small or too large for depth."""
+    sides = min(width, height) >= MIN_SIDE and max(width, height) <= MAX_SIDE
+    if not sides or width * height > MAX_PIXELS:
+        raise ValueError(
+            f'an image of {width}x{height} is outside of {MIN_SIDE} to {MAX_SIDE} pixels a side '
+            f'and {MAX_PIXELS / 1e6:.0f} megapixels'
+        )
+
 
 def focal_from_fov(fov_deg: float, width: int) -> float:
     """Give the focal length in pixels of a horizontal field of view across `width` pixels."""

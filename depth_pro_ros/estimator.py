@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from depth_pro_ros.camera import focal_from_fov, fov_from_focal
+from depth_pro_ros.camera import check_size, focal_from_fov, fov_from_focal
 from depth_pro_ros.network import DepthPro
 from depth_pro_ros.network.checkpoint import load_network
 from depth_pro_ros.network.weights import find_weights
@@ -24,7 +24,6 @@ logger = logging.getLogger(__name__)
 PRECISIONS = {'fp32': torch.float32, 'fp16': torch.float16, 'bf16': torch.bfloat16}
 MIN_INVERSE, MAX_INVERSE = 1e-4, 1e4
 """Inverse depth is clamped to these, in 1/m; the lower one is too far (sky)."""
-MIN_SIDE, MAX_SIDE = 16, 8192
 MIN_FOV_DEG, MAX_FOV_DEG = 1.0, 170.0
 """An estimate outside of these is no camera, and is clamped so that depth stays finite."""
 
@@ -79,7 +78,7 @@ class DepthEstimator:
         rgb: (H, W, 3) uint8, 16 to 8192 pixels a side, of a pinhole camera.
         focal_px: horizontal focal length in pixels of this picture; None asks the network.
         Raises ValueError for a picture or focal length that cannot be used, OutOfMemoryError
-        where the device is too small.
+        where the device is too small, ArithmeticError where the answer is not finite.
         """
         check_picture(rgb)
         if focal_px is not None and not (math.isfinite(focal_px) and focal_px > 0):
@@ -88,6 +87,11 @@ class DepthEstimator:
         try:
             with torch.inference_mode():
                 canonical, fov_deg = self._run(self._network_input(rgb), need_fov=focal_px is None)
+                if not math.isfinite(canonical.sum().item()) or math.isnan(fov_deg):
+                    raise ArithmeticError(
+                        f'the network gave values that are not finite in {self.precision}: the '
+                        'weights are damaged, or need precision fp32'
+                    )
                 if focal_px is None:
                     focal = focal_from_fov(min(max(fov_deg, MIN_FOV_DEG), MAX_FOV_DEG), width)
                 else:
@@ -95,8 +99,8 @@ class DepthEstimator:
                 depth_m = metric_depth(canonical, focal, width, height).cpu().numpy()
         except torch.cuda.OutOfMemoryError as error:
             raise OutOfMemoryError(
-                f'{self.device_name} has too little free memory for a picture of '
-                f'{width}x{height}, even with one tile at a time: free some, or choose weights '
+                f'{self.device_name} has too little free memory for an image of {width}x{height}, '
+                f'with tile batches of {self.tile_batch or 35}: free some, or choose weights '
                 "'small' or device 'cpu'"
             ) from error
         return DepthPrediction(depth_m, focal, fov_from_focal(focal, width), focal_px is None)
@@ -138,7 +142,7 @@ class DepthEstimator:
         while True:
             try:
                 output = self.network(image, need_fov, self.tile_batch)
-                fov_deg = output.fov_deg.item() if output.fov_deg is not None else math.nan
+                fov_deg = output.fov_deg.item() if output.fov_deg is not None else 0.0
                 return output.inverse_depth, fov_deg
             except torch.cuda.OutOfMemoryError:
                 tiles = self.tile_batch or 35
@@ -167,11 +171,7 @@ def check_picture(rgb: NDArray[np.uint8]) -> None:
     """Raise ValueError for anything but an (H, W, 3) uint8 picture of a usable size."""
     if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8:
         raise ValueError(f'expected an (H, W, 3) uint8 picture, got {rgb.shape} {rgb.dtype}')
-    if not all(MIN_SIDE <= side <= MAX_SIDE for side in rgb.shape[:2]):
-        raise ValueError(
-            f'a picture of {rgb.shape[1]}x{rgb.shape[0]} is outside of '
-            f'{MIN_SIDE} to {MAX_SIDE} pixels a side'
-        )
+    check_size(rgb.shape[1], rgb.shape[0])
 
 
 def choose_device(device: str) -> torch.device:

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import math
 import os
+import struct
 from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image
+from PIL import Image
 
 FULL_FRAME_DIAGONAL_MM = math.hypot(36.0, 24.0)
+EXIF = 0x8769
+FOCAL_LENGTH, FOCAL_LENGTH_35_MM = 0x920A, 0xA405
+RESOLUTION_WIDTH, RESOLUTION, RESOLUTION_UNIT = 0xA002, 0xA20E, 0xA210
+"""EXIF tags: PixelXDimension, FocalPlaneXResolution, FocalPlaneResolutionUnit."""
 MM_PER_UNIT = {2: 25.4, 3: 10.0}
-"""EXIF FocalPlaneResolutionUnit: inch or centimetre."""
+"""FocalPlaneResolutionUnit: inch or centimetre."""
 
 
 class ImageError(RuntimeError):
@@ -27,7 +32,10 @@ def read_picture(path: Path) -> NDArray[np.uint8]:
         data = np.fromfile(path, np.uint8)
     except OSError as error:
         raise ImageError(f'{path}: {error.strerror}') from error
-    bgr = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+    try:
+        bgr = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+    except cv2.error as error:  # more pixels than OpenCV reads
+        raise ImageError(f'{path}: {error.err}') from error
     if bgr is None:
         raise ImageError(f'{path}: not a picture that OpenCV can read')
     return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)
@@ -37,20 +45,27 @@ def exif_focal_px(path: Path) -> float | None:
     """Give the focal length in pixels that a picture's EXIF data tell, or None.
 
     From the 35 mm equivalent (by the diagonal), else from the focal length and the resolution of
-    the sensor.
+    the sensor, scaled where the picture was resized since.
     """
     try:
         with Image.open(path) as image:
-            exif = image.getexif().get_ifd(ExifTags.IFD.Exif)
-            diagonal_px = math.hypot(*image.size)
-        equivalent_mm = float(exif.get(ExifTags.Base.FocalLengthIn35mmFilm) or 0)
+            exif = image.getexif().get_ifd(EXIF)
+            width, height = image.size
+        equivalent_mm = float(exif.get(FOCAL_LENGTH_35_MM) or 0)
         if equivalent_mm > 0:
-            return equivalent_mm / FULL_FRAME_DIAGONAL_MM * diagonal_px
-        focal_mm = float(exif.get(ExifTags.Base.FocalLength) or 0)
-        per_unit = float(exif.get(ExifTags.Base.FocalPlaneXResolution) or 0)
-        unit_mm = MM_PER_UNIT.get(exif.get(ExifTags.Base.FocalPlaneResolutionUnit, 2), 25.4)
-        focal_px = focal_mm * per_unit / unit_mm
-    except (OSError, SyntaxError, ValueError, TypeError, ZeroDivisionError):
+            return equivalent_mm / FULL_FRAME_DIAGONAL_MM * math.hypot(width, height)
+        unit_mm = MM_PER_UNIT.get(exif.get(RESOLUTION_UNIT, 2), 25.4)
+        sensor_px = float(exif.get(FOCAL_LENGTH) or 0) * float(exif.get(RESOLUTION) or 0) / unit_mm
+        focal_px = sensor_px * width / float(exif.get(RESOLUTION_WIDTH) or width)
+    except (
+        OSError,
+        SyntaxError,
+        ValueError,
+        TypeError,
+        ZeroDivisionError,
+        struct.error,
+        Image.DecompressionBombError,
+    ):
         return None
     return focal_px if math.isfinite(focal_px) and focal_px > 0 else None
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 
-os.environ.setdefault('ROS_DOMAIN_ID', str(os.getpid() % 90 + 10))
-os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
+os.environ['ROS_DOMAIN_ID'] = str(os.getpid() % 90 + 10)
+os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
+if os.environ.get('ROS_DISTRO') == 'humble':
+    os.environ['ROS_LOCALHOST_ONLY'] = '1'
 os.environ.setdefault('HF_HUB_OFFLINE', '1')
 
 import pytest

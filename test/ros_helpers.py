@@ -105,7 +105,7 @@ def running_node(
         for executor, thread in zip((node_executor, peer_executor), threads, strict=True):
             executor.shutdown()
             thread.join(5.0)
-        assert node.close()
+        node.close()
         peer.destroy_node()
         for context in contexts:
             context.try_shutdown()

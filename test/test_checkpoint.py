@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import pickle
 from pathlib import Path
 
@@ -13,11 +15,13 @@ from safetensors.torch import load_file, save_file
 
 from depth_pro_ros.network import DepthPro, DepthProConfig
 from depth_pro_ros.network.checkpoint import (
+    TRANSFORMERS_VITS,
     CheckpointError,
     load_network,
     read_record,
     save_network,
     to_transformers,
+    transformers_name,
 )
 
 FACTS = Path(__file__).parents[2] / 'shared' / 'facts'
@@ -77,9 +81,50 @@ def test_a_tampered_file_is_refused_with_the_name_of_the_tensor(tmp_path, networ
     else:
         tensors[name] = torch.zeros(32, 31)
         expected = rf'{name} has shape \(32, 31\), expected \(32, 32\)'
+    if layout == 'transformers':  # errors name the tensors of the file
+        expected = expected.replace(name, transformers_name(name))
     path = write(tmp_path, layout, tensors)
     with pytest.raises(CheckpointError, match=expected):
         load_network(path, None if layout == 'own' else TINY)
+
+
+QUERY = 'depth_pro.encoder.patch_encoder.model.encoder.layer.0.attention.attention.query.weight'
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        ({QUERY: torch.zeros(40, 32), QUERY.replace('query', 'key'): torch.zeros(24, 32)}, 'shape'),
+        ({QUERY: torch.zeros(32, 31)}, 'has shape'),
+        ({'head.0.weight': torch.zeros(3)}, 'not part of the network: head.0.weight'),
+        ({'my.mask_token': torch.zeros(3)}, 'not part of the network: my.mask_token'),
+    ],
+    ids=['rows moved', 'query', 'our name', 'mask'],
+)
+def test_a_tampered_transformers_file_is_refused(tmp_path, network, change, message):
+    path = tmp_path / 'model.safetensors'
+    save_file(to_transformers(network.state_dict()) | change, path)
+    with pytest.raises(CheckpointError, match=message):
+        load_network(path, TINY)
+
+
+def test_the_mask_tokens_of_dinov2_are_left_out(tmp_path, network):
+    path = tmp_path / 'model.safetensors'
+    masks = {f'{vit}.embeddings.mask_token': torch.zeros(1, 32) for vit in TRANSFORMERS_VITS}
+    save_file(to_transformers(network.state_dict()) | masks, path)
+    assert load_network(path, TINY).config == TINY
+
+
+@pytest.mark.parametrize(
+    'change', [{'neck_dims': [16] * 4}, {'vit_heads': 3}, {'decoder_dim': 'wide'}, {'colour': 1}]
+)
+def test_a_bad_configuration_in_a_file_is_refused(tmp_path, change):
+    config = dataclasses.asdict(TINY) | change
+    path = tmp_path / 'own.safetensors'
+    metadata = {'format': 'depth_pro_ros', 'config': json.dumps(config)}
+    save_file({'a': torch.zeros(1)}, path, metadata)
+    with pytest.raises(CheckpointError, match='cannot read'):
+        load_network(path)
 
 
 def test_official_names_and_shapes_load_strictly_into_large(tmp_path):

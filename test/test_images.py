@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 import struct
+import zlib
 
 import cv2
 import numpy as np
@@ -45,6 +46,17 @@ def test_what_is_no_picture_is_said(tmp_path, content):
         images.read_picture(path)
 
 
+def test_a_picture_with_too_many_pixels_is_said(tmp_path):
+    path = tmp_path / 'bomb.png'
+    data = bytearray(cv2.imencode('.png', np.zeros((8, 8, 3), np.uint8))[1].tobytes())
+    data[16:24] = (40000).to_bytes(4, 'big') * 2
+    data[29:33] = zlib.crc32(data[12:29]).to_bytes(4, 'big')
+    path.write_bytes(data)
+    with pytest.raises(images.ImageError, match=str(path)):
+        images.read_picture(path)
+    assert images.exif_focal_px(path) is None
+
+
 def photo_with(tmp_path, **tags):
     """Write a 400 x 300 JPEG with EXIF tags given by number."""
     exif = Image.Exif()
@@ -61,8 +73,13 @@ def test_focal_length_from_the_35_mm_equivalent(tmp_path):
 
 
 def test_focal_length_from_the_resolution_of_the_sensor(tmp_path):
-    path = photo_with(tmp_path, x920A=5.0, xA20E=1000.0, xA210=3)
+    path = photo_with(tmp_path, x920A=5.0, xA20E=1000.0, xA210=3, xA002=400)
     assert math.isclose(images.exif_focal_px(path), 5.0 * 100.0, rel_tol=1e-6)  # 100 px a mm
+
+
+def test_focal_length_of_a_picture_that_was_made_smaller(tmp_path):
+    path = photo_with(tmp_path, x920A=5.0, xA20E=1000.0, xA210=3, xA002=4000)
+    assert math.isclose(images.exif_focal_px(path), 50.0, rel_tol=1e-6)
 
 
 @pytest.mark.parametrize('tags', [{}, {'x920A': 5.0}, {'xA405': 0}], ids=str)

@@ -54,9 +54,9 @@ def test_the_command_line_has_the_same_defaults(monkeypatch):
     ('values', 'message'),
     [
         ({'precision': 'fp8'}, "precision 'fp8' is not one of: auto, fp32, fp16, bf16"),
-        ({'cloud_stride': 65}, 'cloud_stride 65 is more than 64'),
+        ({'cloud_stride': 65}, 'cloud_stride 65 is outside of 1 to 64'),
         ({'cloud_stride': True}, 'must be of type int'),
-        ({'min_depth': -0.1}, 'min_depth -0.1 is less than 0'),
+        ({'min_depth': -0.1}, 'min_depth -0.1 is outside of 0 to 10000'),
         ({'max_depth': float('inf')}, 'max_depth inf is not finite'),
         ({'max_depth': '5'}, 'max_depth must be of type float'),
         ({'min_depth': 5.0, 'max_depth': 5.0}, 'min_depth 5 is not less than max_depth 5'),

@@ -17,7 +17,7 @@ CONTENT = bytes(range(256)) * 20_000
 class Server(http.server.ThreadingHTTPServer):
     """Serves CONTENT, with ranges if `ranges`, and cuts the first `cuts` answers short."""
 
-    ranges, cuts = True, 0
+    ranges, cuts, portal = True, 0, False
 
     def __init__(self) -> None:
         super().__init__(('127.0.0.1', 0), Handler)
@@ -32,9 +32,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if wanted and self.server.ranges:
             start = int(wanted.removeprefix('bytes=').removesuffix('-'))
             self.send_response(206)
+            self.send_header('Content-Range', f'bytes {start}-{len(CONTENT) - 1}/{len(CONTENT)}')
         else:
             self.send_response(200)
-        body = CONTENT[start:]
+        body = CONTENT[start:] if not self.server.portal else b'<html>log in</html>'
         self.send_header('Content-Length', str(len(body)))
         self.end_headers()
         if self.server.cuts:
@@ -78,6 +79,18 @@ def test_a_download_that_broke_off_is_resumed(server, ranges):
         find_weights('depth_pro')
     assert find_weights('depth_pro').read_bytes() == CONTENT
     assert server.requests == ['bytes=0-', f'bytes={len(CONTENT) // 2}-']
+
+
+def test_a_login_page_does_not_spoil_what_is_there(server):
+    server.cuts = 1
+    with pytest.raises(WeightsError):
+        find_weights('depth_pro')
+    server.portal, server.ranges = True, False
+    with pytest.raises(WeightsError, match='the server offers 19 bytes'):
+        find_weights('depth_pro')
+    server.portal, server.ranges = False, True
+    assert find_weights('depth_pro').read_bytes() == CONTENT
+    assert server.requests[-1] == f'bytes={len(CONTENT) // 2}-'
 
 
 def test_a_wrong_file_is_never_kept(server, monkeypatch, tmp_path):

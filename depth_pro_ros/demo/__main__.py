@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 START_TIMEOUT_S = 180.0  # until the first answer: start, load and warm up
 PHOTO_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 10.0
+SHARED_MEMORY_BYTES = 2**29  # what the Fast DDS profile takes of it for three participants
 PHOTOS = ('hotel_desk', 'hotel_bed', 'coffee', 'building')
 
 NEXT = """
@@ -60,14 +62,15 @@ def isolate() -> None:
     else:
         os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
     profile = Path(__file__).parents[2] / 'config' / 'fastdds_large_messages.xml'
-    if profile.exists():
+    if profile.exists() and shutil.disk_usage('/dev/shm').free > SHARED_MEMORY_BYTES:
         os.environ.setdefault('FASTRTPS_DEFAULT_PROFILES_FILE', str(profile))
 
 
 def start_node(weights: str) -> subprocess.Popen[bytes]:
     """Starts the real node as a process of its own."""
-    command = [sys.executable, '-m', 'depth_pro_ros.ros.node']
-    return subprocess.Popen([*command, '--ros-args', '-p', f'weights:={weights}'])
+    command = [sys.executable, '-m', 'depth_pro_ros.ros.main']
+    parameters = ['--ros-args', '-p', f'weights:={weights}']
+    return subprocess.Popen([*command, *parameters], start_new_session=True)  # Ctrl-C is ours
 
 
 def stop_node(node: subprocess.Popen[bytes]) -> int:

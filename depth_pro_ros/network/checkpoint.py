@@ -46,6 +46,12 @@ OFFICIAL_TO_TRANSFORMERS = (
 )
 """Beginnings of tensor names; the first that matches is replaced."""
 
+TRANSFORMERS_VITS = (
+    'depth_pro.encoder.patch_encoder.model',
+    'depth_pro.encoder.image_encoder.model',
+    'fov_model.fov_encoder.model',
+)
+
 INSIDE_MODULES = (
     (r'\.model\.cls_token$', r'.model.embeddings.cls_token'),
     (r'\.model\.pos_embed$', r'.model.embeddings.position_embeddings'),
@@ -79,8 +85,10 @@ def load_network(path: Path, config: DepthProConfig | None = None) -> DepthPro:
         network = DepthPro(config)
     expected = network.state_dict()
     if any(name.startswith('depth_pro.') for name in tensors):
-        tensors = from_transformers(tensors, expected)
-    if faults := compare(tensors, expected):
+        tensors, faults = from_transformers(tensors, expected)
+    else:
+        faults = compare(tensors, expected)
+    if faults:
         raise CheckpointError(f'{path} does not fit the network:\n  ' + '\n  '.join(faults))
     network.load_state_dict(tensors, assign=True)
     return network.eval().requires_grad_(False)
@@ -94,7 +102,8 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], DepthProConfig | None]:
         if path.suffix != '.safetensors':
             tensors = torch.load(path, map_location='cpu', weights_only=True, mmap=True)
             if not isinstance(tensors, dict) or not all(
-                isinstance(value, Tensor) for value in tensors.values()
+                isinstance(name, str) and isinstance(value, Tensor) and value.is_floating_point()
+                for name, value in tensors.items()
             ):
                 raise CheckpointError(f'{path} holds no plain dictionary of tensors')
             return tensors, None
@@ -103,11 +112,15 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], DepthProConfig | None]:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         if metadata.get('format') != FORMAT:
             return tensors, None
-        return tensors, DepthProConfig.from_dict(json.loads(metadata['config']))
+        config = DepthProConfig.from_dict(json.loads(metadata['config']))
+        with torch.device('meta'):
+            DepthPro(config)  # a configuration that no network can have fails here
+        return tensors, config
     except (
         safetensors.SafetensorError,
         pickle.UnpicklingError,
         RuntimeError,
+        AssertionError,
         EOFError,
         KeyError,
         TypeError,
@@ -165,20 +178,25 @@ def transformers_name(name: str) -> str:
     return name
 
 
-def from_transformers(tensors: dict[str, Tensor], expected: dict[str, Tensor]) -> dict[str, Tensor]:
+def from_transformers(
+    tensors: dict[str, Tensor], expected: dict[str, Tensor]
+) -> tuple[dict[str, Tensor], list[str]]:
     """Rename the transformers layout to ours, joining query, key and value.
 
-    Names that have no place in ours are kept, so that `compare` reports them.
+    Gives the renamed tensors, and the faults that `compare` finds under the names of the file.
+    Mask tokens, which DINOv2 has for its own training only, are left out.
     """
-    left = {name: value for name, value in tensors.items() if not name.endswith('mask_token')}
+    masks = {f'{vit}.embeddings.mask_token' for vit in TRANSFORMERS_VITS}
+    tensors = {name: value for name, value in tensors.items() if name not in masks}
+    theirs = to_transformers(expected)
+    if faults := compare(tensors, theirs):
+        return {}, faults
     renamed = {}
     for name in expected:
-        theirs = transformers_name(name)
-        parts = [theirs.format(part) for part in ('query', 'key', 'value')]
-        if all(part in left for part in parts):
-            values = [left.pop(part) for part in dict.fromkeys(parts)]
-            renamed[name] = values[0] if len(values) == 1 else torch.cat(values)
-    return renamed | left
+        parts = [transformers_name(name).format(part) for part in ('query', 'key', 'value')]
+        values = [tensors[part] for part in dict.fromkeys(parts)]
+        renamed[name] = values[0] if len(values) == 1 else torch.cat(values)
+    return renamed, []
 
 
 def to_transformers(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

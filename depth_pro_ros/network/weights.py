@@ -10,6 +10,7 @@ import os
 import sys
 import urllib.error
 import urllib.request
+from email.message import Message
 from importlib.resources import files
 from pathlib import Path
 
@@ -100,6 +101,7 @@ def fetch(download: Download, path: Path) -> None:
         request = urllib.request.Request(download.url, headers={'Range': f'bytes={done}-'})
         with urllib.request.urlopen(request, timeout=30) as response:
             resumed = response.status == http.client.PARTIAL_CONTENT
+            check_answer(response.headers, done if resumed else 0, download.size)
             with (
                 part.open('ab' if resumed else 'wb') as file,
                 tqdm(
@@ -110,7 +112,7 @@ def fetch(download: Download, path: Path) -> None:
                     unit_scale=True,
                 ) as bar,
             ):
-                while chunk := response.read(CHUNK):
+                while bar.n < download.size and (chunk := response.read(CHUNK)):
                     file.write(chunk)
                     bar.update(len(chunk))
     if part.stat().st_size < download.size:
@@ -123,6 +125,15 @@ def fetch(download: Download, path: Path) -> None:
             'The bad file was deleted; run again'
         )
     part.replace(path)
+
+
+def check_answer(headers: Message, start: int, size: int) -> None:
+    """Raise OSError where a server answers with something else, such as a login page."""
+    length = int(headers.get('Content-Length') or -1)
+    stretch = headers.get('Content-Range')
+    expected = f'bytes {start}-{size - 1}/{size}'
+    if length != size - start or (stretch is not None and stretch != expected):
+        raise OSError(f'the server offers {length} bytes instead of {size - start}')
 
 
 def sha256(path: Path) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-import math
 import statistics
 import threading
 import time
@@ -66,19 +65,15 @@ class Health:
         with self._lock:
             self._facts[name] = value
 
-    def problem(self, cause: str, message: str, level: bytes = WARN, lasting: bool = False) -> bool:
-        """Note a problem; True where it should be logged: when new, then every MEMORY_S.
-
-        lasting: it is said once and stays true, so it is reported for good.
-        """
+    def problem(self, cause: str, message: str, level: bytes = WARN) -> bool:
+        """Note a problem; True where it should be logged: when new, then every MEMORY_S."""
         now = time.monotonic()
-        seen = math.inf if lasting else now
         with self._lock:
             known = self._problems.get(cause)
             if known is None or now - known.seen_s > MEMORY_S:
-                self._problems[cause] = Problem(level, message, seen, now)
+                self._problems[cause] = Problem(level, message, now, now)
                 return True
-            known.level, known.message, known.seen_s = level, message, seen
+            known.level, known.message, known.seen_s = level, message, now
             known.count += 1
             if due := now - known.logged_s > MEMORY_S:
                 known.logged_s = now

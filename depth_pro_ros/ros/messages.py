@@ -17,9 +17,8 @@ from PIL import Image as Picture
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2, PointField
 from std_msgs.msg import Header
 
-from depth_pro_ros.camera import Intrinsics
-
-MAX_SIDE = 8192
+from depth_pro_ros.camera import Intrinsics, check_size
+from depth_pro_ros.rectify import Rectifier, make_rectifier
 
 CHANNELS = {
     'rgb8': (1, 3, None),
@@ -58,11 +57,11 @@ class MessageError(ValueError):
 def rgb_from_image(msg: Image) -> NDArray[np.uint8]:
     """Give an Image as (H, W, 3) RGB, a view on its buffer where it is rgb8.
 
-    16-bit values are scaled by 1/257. Raises MessageError.
+    16-bit values are scaled by 1/257. Raises ValueError with the reason.
     """
     if msg.encoding not in CHANNELS:
         raise MessageError(
-            f"encoding '{msg.encoding}' is not supported; there are: {', '.join(CHANNELS)}"
+            f"encoding '{short(msg.encoding)}' is not supported; there are: {', '.join(CHANNELS)}"
         )
     depth, channels, conversion = CHANNELS[msg.encoding]
     width, height = msg.width, msg.height
@@ -94,34 +93,32 @@ def rgb_from_image(msg: Image) -> NDArray[np.uint8]:
 
 
 def rgb_from_compressed(msg: CompressedImage) -> NDArray[np.uint8]:
-    """Give a JPEG or PNG CompressedImage as (H, W, 3) RGB. Raises MessageError."""
+    """Give a JPEG or PNG CompressedImage as (H, W, 3) RGB. Raises ValueError."""
     if 'compressedDepth' in msg.format:
-        raise MessageError(f"format '{msg.format}' is a depth image; a camera image is needed")
+        raise MessageError(f"format '{short(msg.format)}' is a depth image, not a camera's")
     data = bytes(msg.data)
     try:
         with Picture.open(io.BytesIO(data), formats=('JPEG', 'PNG')) as header:
-            check_size(*header.size)
-            kind = header.format
-    except (OSError, SyntaxError, ValueError, Picture.DecompressionBombError) as error:
-        if isinstance(error, MessageError):
-            raise
-        raise MessageError(f"format '{msg.format}': the data are neither JPEG nor PNG") from error
-    end = b'\xff\xd9' if kind == 'JPEG' else b'IEND\xaeB`\x82'
-    bgr = None
-    if data.rstrip(b'\0').endswith(end):  # OpenCV fills the rest of a cut JPEG with grey
-        flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-        bgr = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+            size, kind = header.size, header.format
+    except Picture.DecompressionBombError as error:
+        raise MessageError(f'too many pixels: {error}') from error
+    except (OSError, SyntaxError, ValueError) as error:
+        raise MessageError(f"format '{short(msg.format)}': neither JPEG nor PNG data") from error
+    check_size(*size)
+    if kind == 'JPEG':  # OpenCV fills the rest of a cut JPEG with grey: no end after the last scan
+        whole = data.rfind(b'\xff\xd9') > data.rfind(b'\xff\xda')
+    else:
+        whole = b'IEND\xaeB`\x82' in data
+    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    bgr = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if whole else None
     if bgr is None:
         raise MessageError(f'the {kind} data are cut off or damaged')
     return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)
 
 
-def check_size(width: int, height: int) -> None:
-    """Raise MessageError for an image with no pixels or too many."""
-    if not (0 < width <= MAX_SIDE and 0 < height <= MAX_SIDE):
-        raise MessageError(
-            f'a size of {width}x{height} is outside of 1 to {MAX_SIDE} pixels a side'
-        )
+def short(text: str) -> str:
+    """Give the beginning of a peer's text, fit for a log."""
+    return ''.join(letter for letter in text[:40] if letter.isprintable())
 
 
 def image_message(header: Header, pixels: NDArray[np.generic], encoding: str) -> Image:
@@ -191,20 +188,18 @@ def is_calibrated(info: CameraInfo) -> bool:
     return bool(info.k[0] != 0.0)
 
 
-def info_for_image(info: CameraInfo, header: Header, width: int, height: int) -> CameraInfo:
-    """Give a camera's CameraInfo for one image of it: region and binning applied, scaled, P filled.
+def info_for_image(info: CameraInfo, width: int, height: int) -> CameraInfo:
+    """Give a camera's CameraInfo for images of a size: its region and binning applied, P filled.
 
     Raises MessageError where it cannot belong to an image of that size.
     """
-    values = [*info.k, *info.p, *info.d]
-    if not np.isfinite(values).all():
+    if not np.isfinite([*info.k, *info.p, *info.d, *info.r]).all():
         raise MessageError('camera_info has values that are not finite')
     region = info.roi
     full_width, full_height = region.width or info.width, region.height or info.height
     if not (full_width and full_height):
         raise MessageError(f'camera_info has a size of {full_width}x{full_height}')
-    scale_x, scale_y = width / full_width, height / full_height
-    if abs(scale_x / scale_y - 1.0) > 0.02:
+    if abs(width * full_height - height * full_width) > 0.02 * height * full_width:
         raise MessageError(
             f'camera_info is for {full_width}x{full_height}, which has another shape than the '
             f'image of {width}x{height}'
@@ -214,27 +209,27 @@ def info_for_image(info: CameraInfo, header: Header, width: int, height: int) ->
         raise MessageError('camera_info has a focal length that is not positive')
 
     def scaled(fx: float, fy: float, cx: float, cy: float) -> Intrinsics:
-        full = Intrinsics(
-            full_width, full_height, fx, fy, cx - region.x_offset, cy - region.y_offset
-        )
-        return full.scaled(width, height)
+        cx, cy = cx - region.x_offset, cy - region.y_offset
+        return Intrinsics(full_width, full_height, fx, fy, cx, cy).scaled(width, height)
 
+    result = info_from_intrinsics(info.header, scaled(p[0], p[5], p[2], p[6]))
     raw = scaled(info.k[0], info.k[4], info.k[2], info.k[5])
-    rectified = scaled(p[0], p[5], p[2], p[6])
-    return CameraInfo(
-        header=header,
-        width=width,
-        height=height,
-        distortion_model=info.distortion_model or 'plumb_bob',
-        d=info.d,
-        k=[raw.fx, info.k[1] * scale_x, raw.cx, 0.0, raw.fy, raw.cy, 0.0, 0.0, 1.0],
-        r=info.r if any(info.r) else [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0],
-        p=[
-            *(rectified.fx, 0.0, rectified.cx, p[3] * scale_x),
-            *(0.0, rectified.fy, rectified.cy, p[7] * scale_y),
-            *(0.0, 0.0, 1.0, 0.0),
-        ],
-    )
+    result.k = info_from_intrinsics(info.header, raw).k
+    result.distortion_model, result.d = info.distortion_model, info.d
+    if any(info.r):
+        result.r = info.r
+    return result
+
+
+def rectifier_from_info(info: CameraInfo) -> Rectifier:
+    """Prepare to rectify the images of a camera. Raises MessageError for an unknown lens."""
+    k, r, p = np.reshape(info.k, (3, 3)), np.reshape(info.r, (3, 3)), np.reshape(info.p, (3, 4))
+    try:
+        return make_rectifier(
+            info.distortion_model, list(info.d), k, r, p[:, :3].copy(), (info.width, info.height)
+        )
+    except (ValueError, cv2.error) as error:
+        raise MessageError(f'camera_info: {error}') from error
 
 
 def intrinsics_from_info(info: CameraInfo) -> Intrinsics:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -14,19 +15,30 @@ import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from numpy.typing import NDArray
 from rcl_interfaces.msg import SetParametersResult
+from rclpy.clock import Clock, ClockType
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.publisher import Publisher
-from rclpy.qos import QoSProfile, ReliabilityPolicy, qos_profile_sensor_data
+from rclpy.qos import (
+    DurabilityPolicy,
+    QoSProfile,
+    ReliabilityPolicy,
+    qos_profile_sensor_data,
+)
 from rclpy.qos_overriding_options import QoSOverridingOptions
-from rclpy.time import Time
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 
-from depth_pro_ros.camera import Intrinsics, depth_to_millimetres, limit_depth, unproject
+from depth_pro_ros.camera import (
+    Intrinsics,
+    depth_to_millimetres,
+    fov_from_focal,
+    limit_depth,
+    unproject,
+)
 from depth_pro_ros.images import colorize_depth, depth_range
 from depth_pro_ros.ros import messages
-from depth_pro_ros.ros.compat import PublisherEventCallbacks, SubscriptionEventCallbacks
+from depth_pro_ros.ros.calibration import Calibration
 from depth_pro_ros.ros.diagnostics import ERROR, Health
 from depth_pro_ros.ros.parameters import ParameterError, declare
 from depth_pro_ros.ros.worker import Worker
@@ -34,8 +46,8 @@ from depth_pro_ros.ros.worker import Worker
 if TYPE_CHECKING:
     from depth_pro_ros.estimator import DepthEstimator
 
-STOP_TIMEOUT_S = 1.0
-"""How long an inference in progress may delay the end of the process."""
+BEST_EFFORT, RELIABLE = ReliabilityPolicy.BEST_EFFORT, ReliabilityPolicy.RELIABLE
+VOLATILE, TRANSIENT_LOCAL = DurabilityPolicy.VOLATILE, DurabilityPolicy.TRANSIENT_LOCAL
 
 
 class Frame(NamedTuple):
@@ -55,6 +67,7 @@ class DepthProNode(Node):
         self.failure: Exception | None = None
         self.health = Health(self.get_fully_qualified_name().lstrip('/'))
         self._info: CameraInfo | None = None
+        self._calibration = Calibration(self._warn)
         self._outputs = {
             'depth': self._publisher(Image, '~/depth/image'),
             'info': self._publisher(CameraInfo, '~/depth/camera_info'),
@@ -69,21 +82,22 @@ class DepthProNode(Node):
             on_failure=self._fail,
             period_s=self._period_s,
         )
-        if self.parameters.image_transport == 'raw':
-            self._subscribe(Image, 'image', self._take_image)
-        else:
-            self._subscribe(CompressedImage, 'image/compressed', self._take_image)
-        self._subscribe(CameraInfo, 'camera_info', self._take_info)
-        self.create_timer(1.0, self._publish_diagnostics)
+        compressed = self.parameters.image_transport == 'compressed'
+        self._inputs = [
+            self._subscription(CompressedImage, 'image/compressed', self._take_image)
+            if compressed
+            else self._subscription(Image, 'image', self._take_image),
+            self._subscription(CameraInfo, 'camera_info', self._take_info),
+        ]
+        clock = Clock(clock_type=ClockType.STEADY_TIME)  # a paused simulation has problems too
+        self.create_timer(1.0, self._publish_diagnostics, clock=clock)
         self._worker.start()
         self.get_logger().info(f'loading weights: {self.parameters.weights}')
 
-    def close(self) -> bool:
-        """Stop the worker and the node; False where the worker is still in an inference."""
-        stopped = self._worker.stop(STOP_TIMEOUT_S)
-        if stopped:
+    def close(self, timeout_s: float = 10.0) -> None:
+        """Stop the worker, waiting `timeout_s` for an inference in progress, and the node."""
+        if self._worker.stop(timeout_s):
             self.destroy_node()
-        return stopped
 
     # Executor thread: nothing here waits for the network.
 
@@ -91,32 +105,18 @@ class DepthProNode(Node):
         return self.create_publisher(
             kind,
             topic,
-            QoSProfile(depth=2, reliability=ReliabilityPolicy.RELIABLE),
+            QoSProfile(depth=2, reliability=RELIABLE),
             qos_overriding_options=QoSOverridingOptions.with_default_policies(),
-            event_callbacks=PublisherEventCallbacks(
-                incompatible_qos=lambda event: self._qos_mismatch(topic, event)
-            ),
         )
 
-    def _subscribe(self, kind: type, topic: str, callback: Callable[[Any], None]) -> None:
-        self.create_subscription(
+    def _subscription(self, kind: type, topic: str, callback: Callable[[Any], None]) -> Any:
+        return self.create_subscription(
             kind,
             topic,
             callback,
             qos_profile_sensor_data,
             qos_overriding_options=QoSOverridingOptions.with_default_policies(),
-            event_callbacks=SubscriptionEventCallbacks(
-                incompatible_qos=lambda event: self._qos_mismatch(topic, event)
-            ),
         )
-
-    def _qos_mismatch(self, topic: str, event: Any) -> None:
-        message = (
-            f'{topic}: a peer has an incompatible QoS ({event.last_policy_kind}), so no data pass '
-            'between it and this node. Set qos_overrides for this topic, or change the peer'
-        )
-        self.health.problem(f'qos of {topic}', message, lasting=True)
-        self.get_logger().warning(message)
 
     def _take_image(self, msg: Image | CompressedImage) -> None:
         self.health.frame_in(replaced=self._worker.put(Frame(msg, self._info)))
@@ -133,7 +133,27 @@ class DepthProNode(Node):
         return SetParametersResult(successful=True)
 
     def _publish_diagnostics(self) -> None:
+        for output in self._outputs.values():
+            for peer in self.get_subscriptions_info_by_topic(output.topic_name):
+                self._check_qos(output.topic_name, output.qos_profile, peer.qos_profile)
+        for source in self._inputs:
+            for peer in self.get_publishers_info_by_topic(source.topic_name):
+                self._check_qos(source.topic_name, peer.qos_profile, source.qos_profile)
         self._diagnostics.publish(self.health.message(self.get_clock().now()))
+
+    def _check_qos(self, topic: str, offered: QoSProfile, requested: QoSProfile) -> None:
+        """Warn of a pair of peers between which no data pass."""
+        fault = ''
+        if (offered.reliability, requested.reliability) == (BEST_EFFORT, RELIABLE):
+            fault = 'a best-effort publisher and a reliable subscriber'
+        elif (offered.durability, requested.durability) == (VOLATILE, TRANSIENT_LOCAL):
+            fault = 'a volatile publisher and a transient-local subscriber'
+        if fault:
+            self._warn(
+                f'qos of {topic}',
+                f'{topic}: no data pass between {fault}; set qos_overrides of this node, or change '
+                'the peer',
+            )
 
     # Worker thread: everything that touches torch.
 
@@ -184,75 +204,68 @@ class DepthProNode(Node):
             rgb = messages.rgb_from_compressed(frame.image)
         else:
             rgb = messages.rgb_from_image(frame.image)
-        info = self._known_info(frame, *rgb.shape[:2])
-        intrinsics = messages.intrinsics_from_info(info) if info else None
-
-        prediction = self._estimator.predict(rgb, intrinsics.fx if intrinsics else None)
+        view = self._calibration.view(rgb, frame.info, parameters)
+        if any(frame.info.d if frame.info else ()) and not parameters.rectify:
+            self.get_logger().warning(
+                'camera_info has lens distortion: the image is taken as rectified already; if it '
+                'is raw, set rectify: true',
+                once=True,
+            )
+        height, width = rgb.shape[:2]
+        intrinsics, estimated = view.intrinsics, view.intrinsics is None
+        if estimated or wanted != {'info'}:
+            prediction = self._estimator.predict(view.rgb, intrinsics.fx if intrinsics else None)
         if intrinsics is None:
-            height, width = rgb.shape[:2]
             intrinsics = Intrinsics.from_focal(prediction.focal_px, width, height)
-        if info is None:
-            info = messages.info_from_intrinsics(header, intrinsics)
-        depth_m = limit_depth(prediction.depth_m, parameters.min_depth, parameters.max_depth)
-
         if 'info' in wanted:
+            info = messages.info_from_intrinsics(header, intrinsics)
             self._outputs['info'].publish(info)
+        if wanted != {'info'}:
+            depth_m = limit_depth(prediction.depth_m, parameters.min_depth, parameters.max_depth)
+            if view.unseen is not None:
+                depth_m[view.unseen] = np.nan
+            self._publish_depth(header, depth_m, view.rgb, intrinsics, wanted)
+        self._account(header, started, intrinsics, estimated)
+
+    def _publish_depth(
+        self,
+        header: Any,
+        depth_m: NDArray[np.float32],
+        rgb: NDArray[np.uint8],
+        intrinsics: Intrinsics,
+        wanted: set[str],
+    ) -> None:
+        """Publish those outputs of a depth map that somebody subscribes to."""
         if 'depth' in wanted:
             self._outputs['depth'].publish(self._depth_message(header, depth_m))
         if 'points' in wanted:
-            stride = parameters.cloud_stride
+            stride = self.parameters.cloud_stride
             points_m = unproject(depth_m, intrinsics, stride)
             cloud = messages.cloud_message(header, points_m, rgb[::stride, ::stride])
             self._outputs['points'].publish(cloud)
         if 'color' in wanted:
             colors = colorize_depth(depth_m, *depth_range(depth_m))
             self._outputs['color'].publish(messages.image_message(header, colors, 'rgb8'))
-        self._account(frame, started, prediction.focal_px, prediction.focal_is_estimated)
-
-    def _known_info(self, frame: Frame, height: int, width: int) -> CameraInfo | None:
-        """Give the CameraInfo of a frame whose focal length is known, None to estimate it."""
-        parameters, header = self.parameters, frame.image.header
-        if parameters.intrinsics == 'fixed':
-            fixed = Intrinsics.from_focal(parameters.focal_px, width, height)
-            return messages.info_from_intrinsics(header, fixed)
-        if parameters.intrinsics == 'fov':
-            return None
-        required = parameters.intrinsics == 'camera_info'
-        if frame.info is None or not messages.is_calibrated(frame.info):
-            if required:
-                raise messages.MessageError(
-                    'no calibration on camera_info, which intrinsics: camera_info needs; remap '
-                    'camera_info, or set intrinsics to auto, fov or fixed'
-                )
-            return None
-        try:
-            info = messages.info_for_image(frame.info, header, width, height)
-        except messages.MessageError as error:
-            if required:
-                raise
-            self._warn('camera_info', f'{error}; the focal length is estimated instead')
-            return None
-        if any(info.d):
-            self._warn(
-                'distortion',
-                'camera_info has lens distortion, but depth is estimated as of a pinhole camera: '
-                'subscribe to a rectified image for true geometry',
-            )
-        return info
 
     def _depth_message(self, header: Any, depth_m: NDArray[np.float32]) -> Image:
         if self.parameters.depth_encoding == '16UC1':
             return messages.image_message(header, depth_to_millimetres(depth_m), '16UC1')
         return messages.image_message(header, depth_m, '32FC1')
 
-    def _account(self, frame: Frame, started: float, focal_px: float, estimated: bool) -> None:
+    def _account(
+        self, header: Any, started: float, intrinsics: Intrinsics, estimated: bool
+    ) -> None:
         """Tell the diagnostics of a frame that was answered."""
-        stamp = Time.from_msg(frame.image.header.stamp, self.get_clock().clock_type)
-        age_s = (self.get_clock().now() - stamp).nanoseconds * 1e-9
+        stamp_ns = header.stamp.sec * 10**9 + header.stamp.nanosec
+        age_s = (self.get_clock().now().nanoseconds - stamp_ns) * 1e-9
         self.health.frame_out(time.monotonic() - started, age_s)
-        source = 'field-of-view head' if estimated else self.parameters.intrinsics
+        source = (
+            self.parameters.intrinsics if self.parameters.intrinsics != 'auto' else 'camera_info'
+        )
+        focal_px, fov_deg = intrinsics.fx, fov_from_focal(intrinsics.fx, intrinsics.width)
         self.health.fact('focal length (px)', f'{focal_px:.1f}')
-        self.health.fact('focal length from', 'camera_info' if source == 'auto' else source)
+        self.health.fact('field of view (deg)', f'{fov_deg:.1f}')
+        self.health.fact('focal length from', 'field-of-view head' if estimated else source)
         self.health.fact('memory peak (MiB)', f'{self._estimator.peak_memory_bytes() / 2**20:.0f}')
         limit_s = self.parameters.warn_age_s
         if 0.0 < limit_s < age_s:
@@ -274,35 +287,33 @@ class RosLogHandler(logging.Handler):
             self._log.info(record.getMessage())
 
 
-def main(args: list[str] | None = None) -> int:
+def run() -> int:
     """Run the node until Ctrl-C or SIGTERM (exit code 0) or a failure (1), and end the process."""
-    rclpy.init(args=args)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: None)  # rclpy puts its own handlers before these
+    rclpy.init()
+    failure: Exception | None = None
     try:
         node = DepthProNode()
-    except ParameterError as error:
-        print(f'depth_pro_node: {error}', file=sys.stderr)
-        rclpy.try_shutdown()
-        return 1
-    core_log = logging.getLogger('depth_pro_ros')
-    core_log.setLevel(logging.INFO)
-    core_log.addHandler(RosLogHandler(node))
-    executor = SingleThreadedExecutor()
-    executor.add_node(node)
-    try:
+        core_log = logging.getLogger('depth_pro_ros')
+        core_log.setLevel(logging.INFO)
+        core_log.addHandler(RosLogHandler(node))
+        executor = SingleThreadedExecutor()
+        executor.add_node(node)
         while rclpy.ok() and node.failure is None:
             executor.spin_once(timeout_sec=0.2)
-    except (KeyboardInterrupt, ExternalShutdownException):
+        failure = node.failure
+    except ParameterError as error:
+        failure = error
+    except ExternalShutdownException:
         pass
-    if node.failure is not None:
-        print(f'depth_pro_node: {node.failure}', file=sys.stderr)
-    code = 0 if node.failure is None else 1
-    executor.shutdown(timeout_sec=0.1)
-    node.close()
+    except Exception:
+        if rclpy.ok():  # otherwise a signal took the context away from under a call
+            raise
+    if failure is not None:
+        print(f'depth_pro_node: {failure}', file=sys.stderr)
     rclpy.try_shutdown()
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(code)  # an inference cannot be interrupted, and torch takes a second to be torn down
-
-
-if __name__ == '__main__':
-    sys.exit(main())
+    # at once: an inference cannot be interrupted, and torch takes a second to be torn down
+    os._exit(0 if failure is None else 1)

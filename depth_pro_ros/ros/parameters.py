@@ -24,8 +24,8 @@ class Spec:
 
     description: str
     choices: tuple[str, ...] = ()
-    minimum: float | None = None
-    maximum: float | None = None
+    minimum: Any = None
+    maximum: Any = None
     dynamic: bool = False
 
     def fault(self, name: str, value: Any) -> str | None:
@@ -34,10 +34,8 @@ class Spec:
             return f"{name} '{value}' is not one of: {', '.join(self.choices)}"
         if isinstance(value, float) and not math.isfinite(value):
             return f'{name} {value} is not finite'
-        if self.minimum is not None and value < self.minimum:
-            return f'{name} {value} is less than {self.minimum:g}'
-        if self.maximum is not None and value > self.maximum:
-            return f'{name} {value} is more than {self.maximum:g}'
+        if self.minimum is not None and not self.minimum <= value <= self.maximum:
+            return f'{name} {value} is outside of {self.minimum:g} to {self.maximum:g}'
         return None
 
 
@@ -68,7 +66,15 @@ class NodeParameters:
         choices=('auto', 'camera_info', 'fov', 'fixed'),
     )
     focal_px: float = _parameter(
-        0.0, 'focal length in pixels of the input image for intrinsics: fixed', minimum=0.0
+        0.0,
+        'focal length in pixels of the input image for intrinsics: fixed',
+        minimum=0.0,
+        maximum=1e6,
+    )
+    rectify: bool = _parameter(
+        False,
+        'remove the lens distortion that camera_info tells of; false: the image is rectified '
+        'already, or has none',
     )
     depth_encoding: str = _parameter(
         '32FC1',
@@ -76,7 +82,11 @@ class NodeParameters:
         choices=('32FC1', '16UC1'),
     )
     min_depth: float = _parameter(
-        0.1, 'nearer depth becomes -Inf (16UC1: 0), in metres', minimum=0.0, dynamic=True
+        0.1,
+        'nearer depth becomes -Inf (16UC1: 0), in metres',
+        minimum=0.0,
+        maximum=10000.0,
+        dynamic=True,
     )
     max_depth: float = _parameter(
         100.0,
@@ -93,13 +103,18 @@ class NodeParameters:
         dynamic=True,
     )
     max_rate_hz: float = _parameter(
-        0.0, 'most frames a second that are processed; 0: no limit', minimum=0.0, dynamic=True
+        0.0,
+        'most frames a second that are processed; 0: no limit',
+        minimum=0.0,
+        maximum=1000.0,
+        dynamic=True,
     )
     warn_age_s: float = _parameter(
         1.0,
         'diagnostics warn when a result is older than this since its image stamp, in seconds; '
         '0: never',
         minimum=0.0,
+        maximum=3600.0,
         dynamic=True,
     )
 
@@ -136,15 +151,22 @@ def specs() -> dict[str, tuple[Any, Spec]]:
 
 def declare(node: Node) -> NodeParameters:
     """Declare all parameters on `node` and give their values; raises ParameterError."""
-    from rcl_interfaces.msg import ParameterDescriptor
+    from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 
     values = {}
     for name, (default, spec) in specs().items():
+        bounds = {'from_value': spec.minimum, 'to_value': spec.maximum}
+        ranges: dict[str, Any] = {}
+        if type(default) is float:
+            ranges['floating_point_range'] = [FloatingPointRange(**bounds)]
+        elif type(default) is int:
+            ranges['integer_range'] = [IntegerRange(**bounds)]
         descriptor = ParameterDescriptor(
             description=spec.description,
             read_only=not spec.dynamic,
             dynamic_typing=isinstance(default, float),
             additional_constraints=constraints(spec),
+            **ranges,
         )
         try:
             values[name] = node.declare_parameter(name, default, descriptor).value
@@ -157,9 +179,4 @@ def constraints(spec: Spec) -> str:
     """Give the range or the choices of a parameter as people read them."""
     if spec.choices:
         return 'one of ' + ', '.join(spec.choices)
-    bounds = [
-        f'{word} {bound:g}'
-        for word, bound in (('at least', spec.minimum), ('at most', spec.maximum))
-        if bound is not None
-    ]
-    return ', '.join(bounds)
+    return '' if spec.minimum is None else f'{spec.minimum:g} to {spec.maximum:g}'

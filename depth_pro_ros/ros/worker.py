@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
 Item = TypeVar('Item')
+MAX_WAIT_S = 0.1
 
 
 class Mailbox(Generic[Item]):
@@ -43,9 +45,10 @@ class Mailbox(Generic[Item]):
 class Worker(threading.Thread, Generic[Item]):
     """Runs `prepare` once and then `process` on the newest item, all on this one thread.
 
-    prepare: an exception in it ends the worker through `on_failure`.
+    prepare: an exception in it, as any that nothing else catches, ends the worker through
+    `on_failure`.
     process: an exception in it goes to `on_error`, and the next item is taken.
-    period_s: least time between two items' starts, asked anew for each.
+    period_s: least time between two items' starts; a change of it takes effect at once.
     """
 
     def __init__(
@@ -79,12 +82,16 @@ class Worker(threading.Thread, Generic[Item]):
         """Work until stopped; called by the thread itself."""
         try:
             self._prepare()
+            self._work()
         except Exception as error:
             self._on_failure(error)
-            return
-        started = -float('inf')
+
+    def _work(self) -> None:
+        started = -math.inf
         while True:
-            self._stopping.wait(max(0.0, started + self._period_s() - time.monotonic()))
+            while (left := started + self._period_s() - time.monotonic()) > 0.0:
+                if self._stopping.wait(min(left, MAX_WAIT_S)):
+                    return
             item = self._mailbox.take()
             if item is None:
                 return

@@ -1,0 +1,67 @@
+"""Which intrinsics hold for an image, and the image rectified where that is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from sensor_msgs.msg import CameraInfo
+
+from depth_pro_ros.camera import Intrinsics
+from depth_pro_ros.rectify import Rectifier
+from depth_pro_ros.ros import messages
+from depth_pro_ros.ros.parameters import NodeParameters
+
+
+class View(NamedTuple):
+    """An image as of a pinhole camera."""
+
+    rgb: NDArray[np.uint8]
+    intrinsics: Intrinsics | None
+    """None: not known, to be estimated."""
+    unseen: NDArray[np.bool_] | None = None
+    """(H, W), True where rectification left pixels without a value; None: nowhere."""
+
+
+class Calibration:
+    """Applies CameraInfo and the parameters to one image after the other."""
+
+    def __init__(self, warn: Callable[[str, str], None]) -> None:
+        """Take a function that reports a problem, by cause and message."""
+        self._warn = warn
+        self._rectifier: Rectifier | None = None
+        self._rectifier_of: CameraInfo | None = None
+
+    def view(
+        self, rgb: NDArray[np.uint8], info: CameraInfo | None, parameters: NodeParameters
+    ) -> View:
+        """Give the view of an image (H, W, 3). Raises MessageError where none can be had."""
+        height, width = rgb.shape[:2]
+        if parameters.intrinsics == 'fov':
+            return View(rgb, None)
+        if parameters.intrinsics == 'fixed':
+            return View(rgb, Intrinsics.from_focal(parameters.focal_px, width, height))
+        required = parameters.intrinsics == 'camera_info'
+        if info is None or not messages.is_calibrated(info):
+            if required:
+                raise messages.MessageError(
+                    'no calibration on camera_info, which intrinsics: camera_info needs; remap '
+                    'camera_info, or set intrinsics to auto, fov or fixed'
+                )
+            return View(rgb, None)
+        try:
+            scaled = messages.info_for_image(info, width, height)
+        except messages.MessageError as error:
+            if required:
+                raise
+            self._warn('camera_info', f'{error}; the focal length is estimated instead')
+            return View(rgb, None)
+        intrinsics = messages.intrinsics_from_info(scaled)
+        if not (parameters.rectify and any(info.d)):
+            return View(rgb, intrinsics)
+        if self._rectifier is None or self._rectifier_of != scaled:
+            self._rectifier = messages.rectifier_from_info(scaled)
+            self._rectifier_of = scaled
+        return View(self._rectifier(rgb), intrinsics, self._rectifier.unseen)
