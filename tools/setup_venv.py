@@ -51,7 +51,7 @@ def main() -> None:
         return
 
     print(f'setting up .venv (ROS: {ros}); the first time this downloads about 3 GB', flush=True)
-    if not PYTHON.exists() or sees_system_packages() != bool(distro):
+    if not fits(ros):
         create_venv(system_site_packages=bool(distro))
     extras = ['train', 'test']
     if distro is None:
@@ -98,13 +98,22 @@ def fingerprint(ros: str) -> str:
     digest = hashlib.sha256(f'{ros} {sys.version_info[:2]}'.encode())
     for name in ('constraints.txt', 'setup.py', 'tools/setup_venv.py'):
         digest.update((ROOT / name).read_bytes())
-    return digest.hexdigest()
+    return f'{ros}\n{digest.hexdigest()}'
 
 
-def sees_system_packages() -> bool:
-    """Tells whether the existing .venv was made to see the system's packages."""
-    config = (VENV / 'pyvenv.cfg').read_text()
-    return 'include-system-site-packages = true' in config
+def fits(ros: str) -> bool:
+    """Tells whether the .venv there is whole, of this Python, and was not made for another ROS."""
+    try:
+        subprocess.run([PYTHON, '-m', 'pip', '--version'], check=True, capture_output=True)
+        config = (VENV / 'pyvenv.cfg').read_text()
+    except (OSError, subprocess.CalledProcessError):
+        return False
+    system = str(ros.startswith('sourced')).lower()
+    return (
+        'version = {}.{}.'.format(*sys.version_info[:2]) in config
+        and f'include-system-site-packages = {system}' in config
+        and not (STAMP.exists() and STAMP.read_text().splitlines()[:1] != [ros])
+    )
 
 
 def create_venv(system_site_packages: bool) -> None:
