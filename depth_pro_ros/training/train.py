@@ -46,10 +46,12 @@ class Stage:
 
 
 STAGES = (
-    Stage(GLOBAL, steps=600, batch=24, rate=1e-3, encoder_rate=1e-4),
-    Stage(MIDDLE_TILES, steps=150, batch=8, rate=5e-4, encoder_rate=5e-5),
-    Stage(FULL, steps=150, batch=4, rate=5e-4, encoder_rate=0.0),
+    Stage(GLOBAL, steps=300, batch=24, rate=1e-3, encoder_rate=1e-4),
+    Stage(GLOBAL, steps=90, batch=24, rate=8e-4, encoder_rate=8e-5),
+    Stage(MIDDLE_TILES, steps=80, batch=8, rate=5e-4, encoder_rate=0.0),
+    Stage(FULL, steps=110, batch=4, rate=6e-4, encoder_rate=0.0),
 )
+"""What the shipped weights had; more steps of each are the first thing to try."""
 
 
 class AugmentedBatches(IterableDataset):
@@ -101,6 +103,7 @@ def train(
     for number, stage in enumerate(stages):
         began = time.monotonic()
         train_stage(network, frames, stage, seed + number, log)
+        save_network(output, network, record)  # measuring takes minutes: keep what there is
         network.eval()
         result = measure(by_network(network, stage.levels), unseen, input_px)
         network.train()
@@ -164,8 +167,8 @@ def compute_loss(network: DepthPro, batch: Batch, levels: int) -> tuple[Tensor, 
         'fov': 1e-3 * losses.fov_error(answer.fov_deg.float(), batch.fov_deg),
     }
     if levels == FULL:
-        parts['gradient'] = losses.gradient_error(c, target)
-        parts['ssi_gradient'] = 0.1 * losses.scale_shift_invariant_gradient_error(c, target)
+        parts['gradient'] = 5 * losses.gradient_error(c, target)
+        parts['ssi_gradient'] = losses.scale_shift_invariant_gradient_error(c, target)
     return sum(parts.values()), {name: round(p.item(), 5) for name, p in parts.items()}
 
 
