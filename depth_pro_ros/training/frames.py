@@ -39,7 +39,7 @@ class Frames:
     def __getitem__(self, index: int) -> Frame:
         if index not in self._kept:
             path = self.folder / self.names[index]
-            rgb = np.ascontiguousarray(cv2.imread(f'{path}.jpg')[..., ::-1])
+            rgb = np.ascontiguousarray(np.asarray(cv2.imread(f'{path}.jpg'))[..., ::-1])
             with np.load(f'{path}.npz') as stored:
                 self._kept[index] = Frame(rgb, stored['depth_m'], float(stored['fov_deg']))
         return self._kept[index]

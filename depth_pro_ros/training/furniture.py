@@ -90,13 +90,14 @@ def _read_catalogue(archive: str) -> tuple[Furniture, ...]:
         if not 0 < sizes.get(model, 0) <= MAX_OBJ_BYTES:
             continue
         shelf = entry.get('dropOnTopElevation')
+        width, depth, height = (float(entry[k]) / 100 for k in ('width', 'depth', 'height'))
         pieces.append(
             Furniture(
                 name=entry['name'].lower(),
                 category=entry['category'],
                 archive=archive,
                 model=model,
-                size_m=tuple(float(entry[k]) / 100 for k in ('width', 'depth', 'height')),
+                size_m=(width, depth, height),
                 elevation_m=float(entry.get('elevation', 0)) / 100,
                 shelf_m=float(shelf) / 100 if shelf else None,
                 rotation=tuple(float(v) for v in entry.get('modelRotation', '').split()),
@@ -127,7 +128,8 @@ def _parse_mesh(piece: Furniture) -> Mesh:
         materials = _read_materials(
             [bundle.read(n).decode('latin1') for n in libraries if n in names]
         )
-        textures, layer_of = [], {}
+        textures: list[np.ndarray] = []
+        layer_of: dict[str, int] = {}
         for material in materials.values():
             file = f'{folder}/{material["texture"]}' if 'texture' in material else ''
             if file in names and file not in layer_of and len(textures) < MAX_LAYERS:
@@ -167,7 +169,9 @@ def _read_materials(texts: list[str]) -> dict[str, dict]:
 
 def _read_faces(lines: list[str], materials: dict[str, dict], min_opacity: float) -> np.ndarray:
     """Triangulate an OBJ file's faces into a triangle soup, without those more transparent."""
-    points, normals, uvs = [], [(0.0, 0.0, 0.0)], [(0.0, 0.0)]
+    points: list[tuple[float, ...]] = []
+    normals: list[tuple[float, ...]] = [(0.0, 0.0, 0.0)]
+    uvs: list[tuple[float, ...]] = [(0.0, 0.0)]
     corners, looks = [], []
     material = materials['']
     for line in lines:

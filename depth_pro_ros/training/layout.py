@@ -173,7 +173,6 @@ def _rug_and_lamps(scene: Scene, pieces: list[Furniture], rng: np.random.Generat
         piece = lamps[rng.integers(len(lamps))]
         height = piece.size_m[2]
         if height < z - 1.7:
-            foot = np.array(
-                [rng.uniform(0.3, 0.7) * x, rng.uniform(0.3, 0.7) * y, z - height - 0.01]
-            )
-            scene.items.append(_item(piece, foot, 0.0, rng))
+            spot = rng.uniform(0.3, 0.7, 2) * (x, y)
+            hook = np.array([*spot, z - height - 0.01])
+            scene.items.append(_item(piece, hook, 0.0, rng))

@@ -24,7 +24,7 @@ def by_network(network: DepthPro, levels: int) -> Predict:
     def predict(batch: Batch) -> tuple[np.ndarray, np.ndarray]:
         answer = forward_levels(network, batch.image, levels)
         c = torch.nn.functional.interpolate(answer.inverse_depth, size=(MEASURE_PX, MEASURE_PX))
-        return c[0, 0].numpy(), answer.fov_deg.numpy()
+        return c[0, 0].numpy(), np.asarray(answer.fov_deg)
 
     return predict
 

@@ -4,6 +4,8 @@ One tile costs a thirty-fifth of the network, so the global path learns room sha
 field of view at many images a second, before the fine tiles are worth their price.
 """
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -50,7 +52,7 @@ def forward_levels(network: DepthPro, image: Tensor, levels: int) -> DepthProOut
 
 
 @torch.no_grad()
-def start_as_upsampling(network: DepthPro, mean_inverse_depth: float, mean_fov_deg: float) -> None:
+def start_as_upsampling(network: Any, mean_inverse_depth: float, mean_fov_deg: float) -> None:
     """Initialise so that fusions pass on and upsample, and the heads answer the given means."""
     for fusion in network.decoder.fusions:
         if isinstance(fusion.deconv, nn.ConvTranspose2d):

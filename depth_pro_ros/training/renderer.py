@@ -1,6 +1,7 @@
 """Renders scenes without a display: moderngl through EGL (llvmpipe where there is no GPU)."""
 
 import functools
+from typing import Any
 
 import moderngl
 import numpy as np
@@ -22,10 +23,16 @@ class Renderer:
 
     def __init__(self, size_px: int) -> None:
         self.size_px = size_px
-        self.context = moderngl.create_context(standalone=True, backend='egl')
+        # moderngl types the backend's name as a dict
+        self.context = moderngl.create_context(
+            standalone=True,
+            backend='egl',  # type: ignore[arg-type]
+        )
         self.context.enable(moderngl.DEPTH_TEST)
-        self.program = self.context.program(shaders.VERTEX, shaders.FRAGMENT)
-        self.shadow_program = self.context.program(shaders.SHADOW_VERTEX, shaders.SHADOW_FRAGMENT)
+        self.program: Any = self.context.program(shaders.VERTEX, shaders.FRAGMENT)
+        self.shadow_program: Any = self.context.program(
+            shaders.SHADOW_VERTEX, shaders.SHADOW_FRAGMENT
+        )
         shape = (size_px, size_px)
         self.colour = self.context.texture(shape, 4, dtype='f2')
         self.depth = self.context.texture(shape, 1, dtype='f4')
@@ -98,7 +105,9 @@ class Renderer:
             view = look(light[:3], 0.0, -np.pi / 2 + 1e-3, 0.0, 140.0, 1.0)
             self.shadow_projection = view.view_projection(0.1, 30.0)
         else:
-            self.shadow_projection = _orthographic(light[:3], centre, np.linalg.norm(centre) + 0.5)
+            self.shadow_projection = _orthographic(
+                light[:3], centre, float(np.linalg.norm(centre)) + 0.5
+            )
         self.shadow_target.use()
         self.shadow_target.clear()
         _set_matrix(self.shadow_program, 'view_projection', self.shadow_projection)
@@ -120,7 +129,7 @@ class Renderer:
         return (seen, shadow), mesh.textures
 
 
-def _set_matrix(program: moderngl.Program, name: str, matrix: np.ndarray) -> None:
+def _set_matrix(program: Any, name: str, matrix: np.ndarray) -> None:
     program[name].write(np.ascontiguousarray(matrix.T, np.float32).tobytes())
 
 

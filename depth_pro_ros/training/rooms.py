@@ -106,7 +106,7 @@ def write_preview(folder: Path, path: Path, rows: int = 6, columns: int = 4) -> 
     pictures = sorted(folder.glob('*.jpg'))[: rows * columns]
     cells = []
     for picture in pictures:
-        rgb = cv2.resize(cv2.imread(str(picture)), (192, 192))
+        rgb = cv2.resize(np.asarray(cv2.imread(str(picture))), (192, 192))
         with np.load(picture.with_suffix('.npz')) as stored:
             depth_m = cv2.resize(stored['depth_m'].astype(np.float32), (192, 192))
         near = np.clip(255 * 0.5 / depth_m, 0, 255).astype(np.uint8)

@@ -6,6 +6,7 @@ World frame: x and y on the floor, z up, metres, the room's corner at the origin
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from depth_pro_ros.training.furniture import VERTEX, Furniture, Mesh
 
@@ -86,17 +87,17 @@ class Scene:
         return True
 
 
-def quads_mesh(corners_m: np.ndarray) -> Mesh:
+def quads_mesh(corners_m: ArrayLike) -> Mesh:
     """Turn (N, 4, 3) corners, counter-clockwise from the front, into a flat-shaded mesh."""
-    corners_m = np.asarray(corners_m, np.float32)
-    normals = np.cross(corners_m[:, 1] - corners_m[:, 0], corners_m[:, 3] - corners_m[:, 0])
+    corners = np.asarray(corners_m, np.float32)
+    normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 3] - corners[:, 0])
     normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-9)
     order = [0, 1, 2, 0, 2, 3]
     uv = np.array([[0, 0], [1, 0], [1, 1], [0, 1]], np.float32)[order]
-    soup = np.zeros(len(corners_m) * 6, VERTEX)
-    soup['position'] = corners_m[:, order].reshape(-1, 3)
+    soup = np.zeros(len(corners) * 6, VERTEX)
+    soup['position'] = corners[:, order].reshape(-1, 3)
     soup['normal'] = np.repeat(normals, 6, axis=0)
-    soup['uv'] = np.tile(uv, (len(corners_m), 1))
+    soup['uv'] = np.tile(uv, (len(corners), 1))
     soup['rgb_layer'] = (255, 255, 255, 0)
     return Mesh(soup, np.zeros((0, 128, 128, 3), np.uint8))
 
@@ -104,7 +105,7 @@ def quads_mesh(corners_m: np.ndarray) -> Mesh:
 _BOX_FACES = ((0, 1, 5, 4), (1, 3, 7, 5), (3, 2, 6, 7), (2, 0, 4, 6), (4, 5, 7, 6), (2, 3, 1, 0))
 
 
-def box_mesh(size_m: np.ndarray, inward: bool = False) -> Mesh:
+def box_mesh(size_m: ArrayLike, inward: bool = False) -> Mesh:
     """A box of `size_m` standing on z = 0, centred in x and y; `inward` turns its faces inside."""
     x, y, z = np.asarray(size_m) / 2
     corners = np.array([(i, j, k) for k in (0, 2 * z) for j in (-y, y) for i in (-x, x)])
@@ -112,7 +113,13 @@ def box_mesh(size_m: np.ndarray, inward: bool = False) -> Mesh:
     return quads_mesh(faces[:, ::-1] if inward else faces)
 
 
-def box_item(size_m, position_m, material: Material, yaw: float = 0.0, solid: bool = True) -> Item:
+def box_item(
+    size_m: ArrayLike,
+    position_m: ArrayLike,
+    material: Material,
+    yaw: float = 0.0,
+    solid: bool = True,
+) -> Item:
     """A box-shaped item whose foot stands at `position_m`."""
-    size_m = np.asarray(size_m, float)
-    return Item(box_mesh(size_m), material, size_m, np.asarray(position_m, float), yaw, solid)
+    size = np.asarray(size_m, float)
+    return Item(box_mesh(size), material, size, np.asarray(position_m, float), yaw, solid)

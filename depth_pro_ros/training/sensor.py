@@ -18,7 +18,7 @@ def photograph(linear_rgb: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     picture = 255 * np.clip(rgb, 0, 1) ** (1 / rng.uniform(1.9, 2.4))
     quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(60, 97))]
     jpeg = cv2.imencode('.jpg', picture[..., ::-1].round().astype(np.uint8), quality)[1]
-    return np.ascontiguousarray(cv2.imdecode(jpeg, cv2.IMREAD_COLOR)[..., ::-1])
+    return np.ascontiguousarray(np.asarray(cv2.imdecode(jpeg, cv2.IMREAD_COLOR))[..., ::-1])
 
 
 def _vignette(shape: tuple[int, int], strength: float) -> np.ndarray:
@@ -33,7 +33,7 @@ def _blur(rgb: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         length, angle = rng.uniform(2, 7), rng.uniform(0, np.pi)
         kernel = np.zeros((9, 9), np.float32)
         step = length / 2 * np.array([np.cos(angle), np.sin(angle)])
-        ends = [tuple(int(v) for v in np.round(4 + sign * step)) for sign in (-1, 1)]
-        cv2.line(kernel, *ends, 1.0)
+        ends = [[int(v) for v in np.round(4 + sign * step)] for sign in (-1, 1)]
+        cv2.line(kernel, ends[0], ends[1], 1.0)
         rgb = cv2.filter2D(rgb, -1, kernel / kernel.sum())
     return rgb

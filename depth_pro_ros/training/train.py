@@ -4,6 +4,7 @@ import json
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -95,7 +96,7 @@ def train(
             load_backbone(network)
     log = output.with_name('metrics.jsonl').open('a')
     input_px = network.config.image_size
-    record = {'seed': seed, 'frames': len(frames), 'stages': [], 'baselines': {}}
+    record: dict[str, Any] = {'seed': seed, 'frames': len(frames), 'stages': [], 'baselines': {}}
     for name, predict in by_constants(frames).items():
         record['baselines'][name] = measure(predict, unseen, input_px)
         _write(log, {'baseline': name, **record['baselines'][name]})
@@ -160,6 +161,7 @@ def compute_loss(network: DepthPro, batch: Batch, levels: int) -> tuple[Tensor, 
     """MAE and relative error on C, gradients at the full output only, and field of view."""
     with torch.autocast('cpu', dtype=torch.bfloat16):
         answer = forward_levels(network, batch.image, levels)
+    assert answer.fov_deg is not None
     c, target = answer.inverse_depth.float(), batch.inverse_depth
     parts = {
         'mae': losses.mean_absolute_error(c, target),
@@ -169,7 +171,9 @@ def compute_loss(network: DepthPro, batch: Batch, levels: int) -> tuple[Tensor, 
     if levels == FULL:
         parts['gradient'] = 5 * losses.gradient_error(c, target)
         parts['ssi_gradient'] = losses.scale_shift_invariant_gradient_error(c, target)
-    return sum(parts.values()), {name: round(p.item(), 5) for name, p in parts.items()}
+    return torch.stack(list(parts.values())).sum(), {
+        name: round(p.item(), 5) for name, p in parts.items()
+    }
 
 
 def schedule(step: int, steps: int, warm_up: float = 0.04, decay: float = 0.35) -> float:
