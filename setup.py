@@ -45,7 +45,7 @@ setup(
         'opencv': ['opencv-python-headless>=4.5'],
         'ros-jazzy': ros_wheels('jazzy'),
         'ros-kilted': ros_wheels('kilted'),
-        'train': ['moderngl>=5.8'],
+        'train': ['moderngl>=5.8', 'onnx>=1.15'],
         'test': [
             'colcon-common-extensions',
             'mypy',
