@@ -17,7 +17,16 @@ from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from ros_helpers import header, picture, rgb_message, running_node, wait_until
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
-from test_messages import BAD_COMPRESSED, BAD_IMAGES, BAD_INFOS, calibrated
+from test_messages import (
+    BAD_COMPRESSED,
+    BAD_IMAGES,
+    BAD_INFOS,
+    CHANNELS,
+    calibrated,
+    encode,
+    smooth_picture,
+)
+from test_messages import image as image_of
 
 from depth_pro_ros.estimator import DepthEstimator
 from depth_pro_ros.ros import diagnostics
@@ -327,6 +336,21 @@ def test_the_newest_frame_wins_and_drops_are_counted(tiny_weights):
         assert health.frames_dropped > health.frames_out > 0
         order = [m.header.stamp.sec for m in peer.received['info']]
         assert order == sorted(order)
+
+
+def test_every_encoding_is_answered(tiny_weights):
+    rgb = smooth_picture()
+    with running_node(tiny_weights, intrinsics='fixed', focal_px=30.0) as (_, peer):
+        plain = depth_array(answers(peer, rgb_message(rgb, 999))[0])
+        for index, encoding in enumerate(sorted(CHANNELS)):
+            rows = encode(rgb, encoding)
+            if encoding.endswith('16'):
+                rows = (rows.astype('<u2') * 257).view(np.uint8)
+            message = image_of(encoding, rows, padding=3)
+            message.header = header(index)
+            depth = depth_array(answers(peer, message)[0])
+            if encoding in ('bgr8', 'rgba8', 'bgra8', 'rgb16', 'bgr16'):
+                np.testing.assert_array_equal(depth, plain)
 
 
 def test_malformed_images_are_reported_and_the_next_good_one_is_answered(tiny_weights):

@@ -21,7 +21,6 @@ from depth_pro_ros.training.measure import by_constants, by_network, measure
 from depth_pro_ros.training.progressive import (
     FULL,
     GLOBAL,
-    MIDDLE_TILES,
     forward_levels,
     output_px,
     start_as_upsampling,
@@ -47,10 +46,8 @@ class Stage:
 
 
 STAGES = (
-    Stage(GLOBAL, steps=300, batch=24, rate=1e-3, encoder_rate=1e-4),
-    Stage(GLOBAL, steps=90, batch=24, rate=8e-4, encoder_rate=8e-5),
-    Stage(MIDDLE_TILES, steps=80, batch=8, rate=5e-4, encoder_rate=0.0),
-    Stage(FULL, steps=110, batch=4, rate=6e-4, encoder_rate=0.0),
+    Stage(GLOBAL, steps=1100, batch=24, rate=1e-3, encoder_rate=1e-4),
+    Stage(FULL, steps=700, batch=2, rate=5e-4, encoder_rate=0.0),
 )
 """What the shipped weights had; more steps of each are the first thing to try."""
 
