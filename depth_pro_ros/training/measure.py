@@ -52,9 +52,11 @@ def measure(predict: Predict, frames: Frames, input_px: int) -> dict[str, float]
         batch = collate([frames[i]], input_px, MEASURE_PX)
         c, fov_deg = predict(batch)
         target = batch.inverse_depth[0, 0].numpy()
-        depth_m = focal_from_fov(frames[i].fov_deg, 1) / target
+        focal = focal_from_fov(frames[i].fov_deg, 1)
+        depth_m = focal / target
         seen = (depth_m > NEAR_M) & (depth_m < FAR_M)
-        ratio = target[seen] / np.maximum(c[seen], 1e-3)  # predicted depth / true depth
+        predicted_m = np.clip(focal / np.maximum(c[seen], 1e-6), NEAR_M, FAR_M)  # as is usual
+        ratio = predicted_m / depth_m[seen]
         scaled = ratio / np.median(ratio)
         rows.append(
             (
