@@ -50,7 +50,7 @@ def main() -> None:
     if STAMP.exists() and STAMP.read_text() == stamp:
         return
 
-    print(f'setting up .venv (ROS: {ros}); the first time takes minutes and 6 GB of disk', flush=True)
+    print(f'setting up .venv (ROS: {ros}); the first time takes 6 GB of disk', flush=True)
     if not fits(ros):
         create_venv(system_site_packages=bool(distro))
     extras = ['train', 'test']
