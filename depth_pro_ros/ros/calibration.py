@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from sensor_msgs.msg import CameraInfo
+from std_msgs.msg import Header
 
 from depth_pro_ros.camera import Intrinsics
 from depth_pro_ros.rectify import Rectifier
@@ -61,6 +62,7 @@ class Calibration:
         intrinsics = messages.intrinsics_from_info(scaled)
         if not (parameters.rectify and any(info.d)):
             return View(rgb, intrinsics)
+        scaled.header = Header()  # a new stamp is not a new camera
         if self._rectifier is None or self._rectifier_of != scaled:
             self._rectifier = messages.rectifier_from_info(scaled)
             self._rectifier_of = scaled
