@@ -5,21 +5,20 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-Dims5 = tuple[int, int, int, int, int]
-
 
 @dataclasses.dataclass(frozen=True)
 class DepthProConfig:
-    """Every number that shapes the network; the defaults are the official Depth Pro.
-
-    The pyramid (1, 1/2, 1/4), its 5x5 + 3x3 + 1 overlapping tiles and the order of the layers are
-    the architecture itself (paper, section 3.1) and cannot be configured.
-    """
+    """Every number that shapes the network; the defaults are the official Depth Pro."""
 
     tile_size: int = 384
-    """Pixels of a square ViT tile; the network input is four tiles wide and high."""
+    """Pixels of a square ViT tile. A tile must be a multiple of eight patches wide, or of four
+    where there are two scales."""
+    scales: int = 3
+    """Halvings of the image pyramid, plus one. 3 (paper, section 3.1): the input is four tiles
+    wide and seen as 5x5 + 3x3 + 1 overlapping tiles. 2: two tiles wide, seen as 3x3 + 1, which
+    gives a small network a whole-image view of the same size at a quarter of the tiles."""
     patch_size: int = 16
-    """Pixels of a ViT patch. A tile must be a multiple of eight patches wide."""
+    """Pixels of a ViT patch."""
     vit_width: int = 1024
     vit_depth: int = 24
     vit_heads: int = 16
@@ -28,8 +27,9 @@ class DepthProConfig:
     share_vit: bool = False
     """One ViT serves tiles, whole image and field of view, instead of three of their own. The
     coarsest tile is the whole image, so the three then also share one pass."""
-    neck_dims: Dims5 = (256, 256, 512, 1024, 1024)
-    """Channels handed to the decoder, finest level first; the first equals `decoder_dim`."""
+    neck_dims: tuple[int, ...] = (256, 256, 512, 1024, 1024)
+    """Channels handed to the decoder, finest level first, `scales` + 2 of them; the first equals
+    `decoder_dim`."""
     decoder_dim: int = 256
     head_dim: int = 32
     antialias: bool = False
@@ -37,10 +37,16 @@ class DepthProConfig:
     without, which a small input cannot afford."""
 
     def __post_init__(self) -> None:
-        if self.tile_size % (8 * self.patch_size):
+        if self.scales not in (2, 3):
+            raise ValueError(f'scales {self.scales} is neither 2 nor 3')
+        patches = 2**self.scales
+        if self.tile_size % (patches * self.patch_size):
             raise ValueError(
-                f'tile_size {self.tile_size} is not a multiple of 8 patches of {self.patch_size}'
+                f'tile_size {self.tile_size} is not a multiple of {patches} patches of '
+                f'{self.patch_size}'
             )
+        if len(self.neck_dims) != self.scales + 2:
+            raise ValueError(f'neck_dims {self.neck_dims} are not {self.scales + 2}')
         if self.neck_dims[0] != self.decoder_dim:
             raise ValueError(
                 f'neck_dims[0] {self.neck_dims[0]} differs from decoder_dim {self.decoder_dim}'
@@ -54,7 +60,7 @@ class DepthProConfig:
     @property
     def image_size(self) -> int:
         """Width and height of the square network input in pixels."""
-        return 4 * self.tile_size
+        return self.tile_size << (self.scales - 1)
 
     @property
     def grid(self) -> int:
@@ -70,13 +76,14 @@ class DepthProConfig:
     def small(cls) -> DepthProConfig:
         """Give the network that ships with the package: one small ViT, 512 x 512 input."""
         return cls(
-            tile_size=128,
+            tile_size=256,
+            scales=2,
             vit_width=384,
             vit_depth=7,
             vit_heads=6,
             intermediate_blocks=(1, 3),
             share_vit=True,
-            neck_dims=(64, 64, 128, 192, 128),
+            neck_dims=(64, 64, 128, 128),
             decoder_dim=64,
             head_dim=16,
             antialias=True,

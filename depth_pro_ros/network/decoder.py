@@ -44,22 +44,22 @@ class Fusion(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Fuses the five encoder maps from coarse to fine (paper, section 3.1)."""
+    """Fuses the encoder maps from coarse to fine (paper, section 3.1)."""
 
     def __init__(self, config: DepthProConfig) -> None:
         super().__init__()
-        dim = config.decoder_dim
+        dim, levels = config.decoder_dim, len(config.neck_dims)
         self.convs = nn.ModuleList(
             nn.Conv2d(neck, dim, 3, padding=1, bias=False) if level else nn.Identity()
             for level, neck in enumerate(config.neck_dims)
         )
-        self.fusions = nn.ModuleList(Fusion(dim, double=level > 0) for level in range(5))
+        self.fusions = nn.ModuleList(Fusion(dim, double=level > 0) for level in range(levels))
 
     def forward(self, features: list[Tensor]) -> tuple[Tensor, Tensor]:
-        """Five maps, finest first -> the fused map at the finest size and the coarsest feature."""
-        lowest = self.convs[4](features[4])
-        x = self.fusions[4](lowest)
-        for level in (3, 2, 1, 0):
+        """All maps, finest first -> the fused map at the finest size and the coarsest feature."""
+        lowest = self.convs[-1](features[-1])
+        x = self.fusions[-1](lowest)
+        for level in reversed(range(len(features) - 1)):
             x = self.fusions[level](x, self.convs[level](features[level]))
         return x, lowest
 
