@@ -16,10 +16,25 @@ def test_mean_absolute_error():
     torch.testing.assert_close(losses.mean_absolute_error(c, target), torch.tensor(4 / 3))
 
 
-def test_relative_error():
-    c, target = torch.tensor([0.5, 0.1]), torch.tensor([0.9, 0.0])
-    expected = torch.tensor((0.4 / 1.0 + 0.1 / 0.1) / 2)
-    torch.testing.assert_close(losses.relative_error(c, target, floor=0.1), expected)
+def test_log_error_and_what_sky_costs_at_most():
+    c, target = torch.tensor([0.45, 0.95]), torch.tensor([0.2, 0.0])
+    expected = torch.tensor((2.0, 20.0)).log().mean()
+    torch.testing.assert_close(losses.log_error(c, target, floor=0.05), expected)
+
+
+def test_trimmed_absolute_error_drops_the_worst_of_each_image():
+    target = torch.zeros(2, 1, 1, 5)
+    target[1, 0, 0, 4] = torch.nan
+    c = torch.tensor([[1.0, 2.0, 3.0, 4.0, 90.0], [1.0, 2.0, 3.0, 70.0, 5.0]]).view(2, 1, 1, 5)
+    error = losses.trimmed_absolute_error(c, target, torch.tensor([0.8, 0.75]))
+    torch.testing.assert_close(error, torch.tensor((10 / 4 + 6 / 3) / 2))
+    everything = losses.trimmed_absolute_error(c[:1], target[:1], torch.tensor([1.0]))
+    torch.testing.assert_close(everything, torch.tensor(20.0))
+
+
+def test_mean_squared_error():
+    c, target = torch.tensor([1.0, 2.0]), torch.tensor([1.0, 5.0])
+    torch.testing.assert_close(losses.mean_squared_error(c, target), torch.tensor(4.5))
 
 
 def test_gradient_error_of_a_ramp_is_half_its_slope():

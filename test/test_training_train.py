@@ -1,34 +1,37 @@
 """The loop learns, stages agree with the network, and the backbone is the pretrained one."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
+from networks import lively_network
 
 from depth_pro_ros.network import DepthPro, DepthProConfig
 from depth_pro_ros.network.checkpoint import load_network, read_record
 from depth_pro_ros.training import dinov2
+from depth_pro_ros.training import train as training
 from depth_pro_ros.training.frames import Frames, collate
 from depth_pro_ros.training.measure import by_constants, measure
 from depth_pro_ros.training.progressive import (
-    FULL,
-    GLOBAL,
-    MIDDLE_TILES,
-    forward_levels,
+    forward_whole_image,
     output_px,
     start_as_upsampling,
 )
 from depth_pro_ros.training.rooms import Frame, write_frames
-from depth_pro_ros.training.train import Stage, compute_loss, schedule, train
+from depth_pro_ros.training.stages import Stage
+from depth_pro_ros.training.train import compute_loss, schedule, train
 
 TINY = DepthProConfig(
     tile_size=64,
+    scales=2,
     patch_size=8,
     vit_width=32,
     vit_depth=2,
     vit_heads=2,
     intermediate_blocks=(0, 1),
     share_vit=True,
-    neck_dims=(16, 16, 16, 16, 16),
+    neck_dims=(16, 16, 16, 16),
     decoder_dim=16,
     head_dim=8,
 )
@@ -55,22 +58,15 @@ def test_frames_survive_the_disk(data):
     assert 50 <= frames[3].fov_deg <= 80
 
 
-@pytest.mark.parametrize('levels', [GLOBAL, MIDDLE_TILES, FULL])
-def test_every_stage_returns_its_size(levels):
-    network = DepthPro(TINY).eval()
-    answer = forward_levels(network, torch.zeros(2, 3, 256, 256), levels)
-    side = output_px(network, levels)
-    assert answer.inverse_depth.shape == (2, 1, side, side)
-    assert answer.fov_deg.shape == (2,)
-
-
-def test_the_field_of_view_does_not_depend_on_the_stage():
-    network = DepthPro(TINY).eval()
-    image = torch.rand(1, 3, 256, 256) * 2 - 1
+def test_the_whole_image_path_agrees_with_the_network():
+    network = lively_network(TINY)
+    image = torch.rand(2, 3, TINY.image_size, TINY.image_size) * 2 - 1
     with torch.inference_mode():
-        a, b, c = (forward_levels(network, image, n).fov_deg for n in (GLOBAL, MIDDLE_TILES, FULL))
-    torch.testing.assert_close(a, c, atol=1e-4, rtol=1e-4)
-    torch.testing.assert_close(b, c, atol=1e-4, rtol=1e-4)
+        alone, full = forward_whole_image(network, image), network(image)
+    for answer, whole_image in ((alone, True), (full, False)):
+        side = output_px(TINY, whole_image)
+        assert answer.inverse_depth.shape == (2, 1, side, side)
+    torch.testing.assert_close(alone.fov_deg, full.fov_deg, atol=1e-4, rtol=1e-4)
 
 
 def test_the_start_answers_about_the_means():
@@ -78,31 +74,79 @@ def test_the_start_answers_about_the_means():
     network = DepthPro(TINY).eval()
     start_as_upsampling(network, 0.4, 64.0)
     with torch.inference_mode():
-        answer = network(torch.zeros(1, 3, 256, 256))
+        answer = network(torch.zeros(1, 3, TINY.image_size, TINY.image_size))
     assert answer.inverse_depth.median().item() == pytest.approx(0.4, abs=0.15)
     assert answer.fov_deg.item() == pytest.approx(64, abs=8)
+
+
+STAGES = (
+    Stage('whole', steps=60, batch=4, rate=3e-3, encoder_rate=1e-3, whole_image=True),
+    Stage('1', steps=3, batch=2, rate=1e-4, encoder_rate=0.0),
+    Stage('2', steps=3, batch=2, rate=1e-4, encoder_rate=1e-5),
+    Stage('fov', steps=3, batch=2, rate=1e-3, encoder_rate=0.0, whole_image=True),
+)
+
+
+def fresh_network() -> DepthPro:
+    """Give the network that every training here starts from."""
+    torch.manual_seed(0)
+    network = DepthPro(TINY)
+    start_as_upsampling(network, 0.38, 64.0)
+    return network
 
 
 def test_training_lowers_the_loss_and_writes_what_it_did(data, tmp_path):
     torch.set_num_threads(1)
     output = tmp_path / 'tiny.safetensors'
-    stages = (
-        Stage(GLOBAL, steps=60, batch=4, rate=3e-3, encoder_rate=1e-3),
-        Stage(FULL, steps=3, batch=2, rate=1e-4, encoder_rate=0.0),
-    )
-    torch.manual_seed(0)
-    fresh = DepthPro(TINY)
-    start_as_upsampling(fresh, 0.38, 64.0)
-    trained = train(data, output, data, stages=stages, config=TINY, pretrained=False)
+    train(fresh_network(), data, data, output, STAGES)
     frames = Frames(data)
-    batch = collate([frames[i] for i in range(8)], 256, output_px(trained, GLOBAL))
+    batch = collate([frames[i] for i in range(8)], TINY.image_size, output_px(TINY, True))
     with torch.no_grad():
-        before = compute_loss(fresh, batch, GLOBAL)[1]
-        after = compute_loss(load_network(output).float(), batch, GLOBAL)[1]
+        before = compute_loss(fresh_network(), batch, STAGES[0])[1]
+        after = compute_loss(load_network(output).float(), batch, STAGES[0])[1]
     assert after['mae'] < 0.7 * before['mae']
     record = read_record(output)
-    assert [stage['steps'] for stage in record['stages']] == [60, 3]
+    assert [stage['steps'] for stage in record['stages']] == [60, 3, 3, 3]
     assert output.with_name('metrics.jsonl').read_text().count('\n') >= 8
+    assert not output.with_suffix('.state').exists()
+
+
+def test_the_field_of_view_stage_leaves_depth_alone(data, tmp_path):
+    network = fresh_network()
+    before = {n: t.clone() for n, t in network.state_dict().items()}
+    train(network, data, data, tmp_path / 'tiny.safetensors', STAGES[3:])
+    changed = {n for n, t in network.state_dict().items() if not torch.equal(t, before[n])}
+    assert changed and all(name.startswith('fov.') for name in changed)
+
+
+@pytest.mark.parametrize('cut_at', [2, 10])
+def test_interrupted_training_goes_on_to_the_same_weights(data, tmp_path, monkeypatch, cut_at):
+    torch.set_num_threads(1)
+    stages = (dataclasses.replace(STAGES[0], steps=8), STAGES[1])
+    straight = train(fresh_network(), data, data, tmp_path / 'a.safetensors', stages)
+
+    class Cut(Exception):
+        pass
+
+    calls = 0
+
+    def cut_short(*args):
+        nonlocal calls
+        calls += 1
+        if calls > cut_at:
+            raise Cut
+        return compute_loss(*args)
+
+    monkeypatch.setattr(training, 'SAVE_SECONDS', 0)
+    output = tmp_path / 'b.safetensors'
+    with monkeypatch.context() as patch, pytest.raises(Cut):
+        patch.setattr(training, 'compute_loss', cut_short)
+        train(fresh_network(), data, data, output, stages)
+    with pytest.raises(ValueError, match='belongs to a run with other'):
+        train(fresh_network(), data, data, output, stages, seed=1)
+    resumed = train(DepthPro(TINY), data, data, output, stages)
+    for name, tensor in straight.state_dict().items():
+        torch.testing.assert_close(resumed.state_dict()[name], tensor, rtol=1e-5, atol=1e-7)
 
 
 def test_the_blind_baselines_measure_as_they_should(data):
@@ -143,4 +187,4 @@ def test_the_pretrained_backbone_fits_the_small_network():
     vit = network.encoder.patch_encoder
     gamma = torch.load(cached, weights_only=True)['blocks.3.ls1.gamma']
     torch.testing.assert_close(vit.blocks[3].ls1.gamma.detach(), gamma)
-    assert vit.pos_embed.shape == (1, 65, 384)
+    assert vit.pos_embed.shape == (1, 257, 384)

@@ -58,16 +58,16 @@ def sample_view(scene: Scene, rng: np.random.Generator) -> View:
     spot = rng.uniform(MARGIN_M, np.array([x, y]) - MARGIN_M)
     target = np.array([*(rng.uniform(0.15, 0.85, 2) * (x, y)), rng.uniform(0.2, 1.3)])
     solid = [item for item in scene.items if item.solid]
-    if solid and rng.random() < 0.3:  # close to one thing, as over a desk
+    if solid and rng.random() < 0.45:  # close to one thing, as over a desk
         target = solid[rng.integers(len(solid))].position_m + (0, 0, rng.uniform(0.2, 0.8))
-        angle, reach = rng.uniform(0, 2 * np.pi), rng.uniform(0.8, 2.2)
+        angle, reach = rng.uniform(0, 2 * np.pi), rng.uniform(0.8, 2.6)
         spot = target[:2] + reach * np.array([np.cos(angle), np.sin(angle)])
         spot = np.clip(spot, MARGIN_M, (x - MARGIN_M, y - MARGIN_M))
     across = target[:2] - spot
     reach = max(float(np.linalg.norm(across)), 0.5)
     yaw = np.arctan2(across[1], across[0]) + rng.normal(0, 0.12)
     pitch = np.arctan2(target[2] - height, reach + 0.4) + rng.normal(0, 0.08)
-    pitch = np.clip(pitch, -0.9, 0.35)
+    pitch = np.clip(pitch, -0.9, 0.2)
     fov_deg = np.clip(
         rng.choice([rng.normal(64, 8), rng.uniform(35, 110)], p=[0.55, 0.45]), 35, 110
     )

@@ -16,7 +16,7 @@ FAR_M = 1e4
 
 
 class Batch(NamedTuple):
-    """Network input (B, 3, S, S) in [-1, 1], canonical inverse depth (B, 1, S, S), fov (B,)."""
+    """Network input (B, 3, S, S) in [-1, 1], canonical inverse depth (B, 1, T, T), fov (B,)."""
 
     image: Tensor
     inverse_depth: Tensor
@@ -73,12 +73,11 @@ def crop(frame: Frame, ratio: float, stretch: float, shift: np.ndarray) -> Frame
 
 def recolour(rgb: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Change brightness, contrast, saturation and hue balance, by a table and one mix."""
-    picture = rgb.astype(np.float32) / 255
-    picture = picture ** rng.uniform(0.7, 1.4) * rng.uniform(0.75, 1.25, 1)
-    picture *= rng.uniform(0.92, 1.08, 3).astype(np.float32)
-    grey = picture.mean(-1, keepdims=True)
-    picture = grey + rng.choice([0.0, rng.uniform(0.4, 1.5)], p=[0.05, 0.95]) * (picture - grey)
-    return (255 * picture.clip(0, 1)).astype(np.uint8)
+    level = np.linspace(0, 1, 256) ** rng.uniform(0.7, 1.4) * rng.uniform(0.75, 1.25)
+    table = 255 * level[:, None] * rng.uniform(0.92, 1.08, 3)
+    picture = cv2.LUT(rgb, table.clip(0, 255).astype(np.uint8)[None])
+    keep = rng.choice([0.0, rng.uniform(0.4, 1.5)], p=[0.05, 0.95])
+    return cv2.transform(picture, keep * np.eye(3) + (1 - keep) / 3)
 
 
 def canonical_inverse_depth(frame: Frame) -> np.ndarray:
@@ -96,9 +95,9 @@ def collate(frames: list[Frame], input_px: int, target_px: int) -> Batch:
         how = cv2.INTER_AREA if shrinks else cv2.INTER_NEAREST
         targets.append(cv2.resize(c, (target_px, target_px), interpolation=how))
         images.append(cv2.resize(frame.rgb, (input_px, input_px), interpolation=cv2.INTER_LINEAR))
-    image = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)  # (B, S, S, 3) -> (B, 3, S, S)
+    image = np.stack(images).transpose(0, 3, 1, 2)  # (B, S, S, 3) -> (B, 3, S, S)
     return Batch(
-        image.float() / 127.5 - 1,
+        torch.from_numpy(np.ascontiguousarray(image)).float().div_(127.5).sub_(1),
         torch.from_numpy(np.stack(targets)).unsqueeze(1),
         torch.tensor([frame.fov_deg for frame in frames]),
     )

@@ -21,7 +21,7 @@ def furnish(scene: Scene, pieces: list[Furniture], rng: np.random.Generator) -> 
     """Fill the room in place with pieces of one theme, at a random density."""
     theme = THEMES[rng.integers(len(THEMES))]
     indoor = [p for p in pieces if p.category in theme]
-    density = rng.uniform(0.4, 1.6)
+    density = rng.uniform(0.5, 2.4)
     perimeter = 2 * (scene.size_m[0] + scene.size_m[1])
     tables = [p for p in pieces if 'table' in p.name and 0.35 < p.size_m[2] < 0.9]
     chairs = [p for p in pieces if 'chair' in p.name and p.size_m[2] > 0.6]
@@ -44,7 +44,7 @@ def furnish(scene: Scene, pieces: list[Furniture], rng: np.random.Generator) -> 
         _on_floor(scene, people[rng.integers(len(people))], rng)
     for _ in range(round(scene.size_m[0] * scene.size_m[1] * density * 0.2)):
         _on_floor(scene, _draw(standing, theme, rng), rng)
-    for _ in range(rng.integers(0, 12)):
+    for _ in range(rng.integers(0, 16)):
         _floor_clutter(scene, small, rng)
     _clutter_on_tops(scene, small, rng)
     _rug_and_lamps(scene, pieces, rng)
@@ -146,7 +146,7 @@ def _clutter_on_tops(scene: Scene, small: list[Furniture], rng: np.random.Genera
             continue
         top = (piece.shelf_m or piece.size_m[2]) * base.size_m[2] / piece.size_m[2]
         c, sn = np.cos(base.yaw), np.sin(base.yaw)
-        for _ in range(rng.integers(0, 8)):
+        for _ in range(rng.integers(0, 12)):
             x, y = rng.uniform(-0.4, 0.4, 2) * base.size_m[:2]
             foot = base.position_m + (c * x - sn * y, sn * x + c * y, top)
             yaw = base.yaw + rng.choice([0, rng.uniform(0, 6.28)])

@@ -17,12 +17,29 @@ def mean_absolute_error(c: Tensor, target: Tensor) -> Tensor:
     return (c - target).abs().mean()
 
 
-def relative_error(c: Tensor, target: Tensor, floor: float = 0.1) -> Tensor:
-    """Mean |C - C*| / (C* + floor): lets far surfaces count, which plain MAE hardly sees.
+def trimmed_absolute_error(c: Tensor, target: Tensor, keep: Tensor) -> Tensor:
+    """MAE without each image's worst pixels (section 3.2: real data loses a fifth).
 
-    Not in the paper, which has images enough for both; the floor keeps the sky finite.
+    target: NaN where unknown. keep: share of the known pixels that count, (B,).
     """
-    return ((c - target).abs() / (target + floor)).mean()
+    errors = (c - target).abs().flatten(1)  # (B, H * W)
+    ranked = [e[e.isfinite()].sort().values for e in errors]
+    counts = [max(1, round(len(e) * k)) for e, k in zip(ranked, keep.tolist(), strict=True)]
+    return torch.stack([e[:n].mean() for e, n in zip(ranked, counts, strict=True)]).mean()
+
+
+def mean_squared_error(c: Tensor, target: Tensor) -> Tensor:
+    """MSE on canonical inverse depth (section 3.2): mean (C - C*)^2."""
+    return F.mse_loss(c, target)
+
+
+def log_error(c: Tensor, target: Tensor, floor: float = 0.05) -> Tensor:
+    """Mean |log((C + floor) / (C* + floor))|: lets far surfaces count, which plain MAE hardly sees.
+
+    Not in the paper, which has images enough for both. The floor bounds what a pixel of sky can
+    cost; an error relative to C* alone would let windows outweigh the whole room.
+    """
+    return ((c + floor).log() - (target + floor).log()).abs().mean()
 
 
 def gradient_error(c: Tensor, target: Tensor, scales: int = 4) -> Tensor:

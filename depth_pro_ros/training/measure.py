@@ -8,7 +8,7 @@ import torch
 from depth_pro_ros.camera import focal_from_fov
 from depth_pro_ros.network import DepthPro
 from depth_pro_ros.training.frames import Batch, Frames, collate
-from depth_pro_ros.training.progressive import forward_levels
+from depth_pro_ros.training.progressive import forward_whole_image
 
 MEASURE_PX = 128
 NEAR_M, FAR_M = 0.3, 20.0
@@ -17,12 +17,12 @@ Predict = Callable[[Batch], tuple[np.ndarray, np.ndarray]]
 """Batch of one -> canonical inverse depth (S, S) at MEASURE_PX, and field of view in degrees."""
 
 
-def by_network(network: DepthPro, levels: int) -> Predict:
-    """Answer with the coarsest `levels` of a network (5: all of it)."""
+def by_network(network: DepthPro, whole_image: bool = False) -> Predict:
+    """Answer with a network, or with its whole-image path alone."""
 
     @torch.inference_mode()
     def predict(batch: Batch) -> tuple[np.ndarray, np.ndarray]:
-        answer = forward_levels(network, batch.image, levels)
+        answer = forward_whole_image(network, batch.image) if whole_image else network(batch.image)
         c = torch.nn.functional.interpolate(answer.inverse_depth, size=(MEASURE_PX, MEASURE_PX))
         return c[0, 0].numpy(), np.asarray(answer.fov_deg)
 

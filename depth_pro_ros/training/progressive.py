@@ -1,54 +1,38 @@
-"""Coarse-to-fine training of Depth Pro: the whole image, then middle tiles, then everything.
+"""Coarse-to-fine training of Depth Pro: the whole image first, then everything.
 
-One tile costs a thirty-fifth of the network, so the global path learns room shape, scale and
-field of view at many images a second, before the fine tiles are worth their price.
+The whole image is one tile of ten (or of 35), so its path learns room shape, scale and field of
+view at many images a second, before the fine tiles are worth their price.
 """
 
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from depth_pro_ros.network import DepthPro, DepthProOutput
-from depth_pro_ros.network.encoder import MIDDLE, Encoding, merge, split
+from depth_pro_ros.network import DepthPro, DepthProConfig, DepthProOutput
+from depth_pro_ros.network.encoder import Encoding, shrink
 from depth_pro_ros.network.vit import tokens_to_map
 
-GLOBAL, MIDDLE_TILES, FULL = 1, 2, 5
-"""How many of the decoder's five levels, coarse to fine, take part."""
+
+def output_px(config: DepthProConfig, whole_image: bool) -> int:
+    """Side of the inverse depth that comes out."""
+    return config.grid * (8 if whole_image else 8 << config.scales)
 
 
-def output_px(network: DepthPro, levels: int) -> int:
-    """Side of the inverse depth that `forward_levels` returns."""
-    return 64 * network.config.grid >> {GLOBAL: 3, MIDDLE_TILES: 2, FULL: 0}[levels]
+def forward_whole_image(network: DepthPro, image: Tensor) -> DepthProOutput:
+    """Answer from the shrunk image alone; image: (B, 3, S, S), the network's usual input.
 
-
-def forward_levels(network: DepthPro, image: Tensor, levels: int) -> DepthProOutput:
-    """Run the coarsest `levels` of the network on its usual input (B, 3, S, S).
-
-    The finest fusion and the head then work at a lower resolution than they will in the end;
+    Only the coarsest fusion, the finest and the head work, at a lower resolution than in the end;
     with `start_as_upsampling` the levels put between later change the answer little at first.
     """
-    if levels == FULL:
-        return network(image)
-    encoder, decoder, grid = network.encoder, network.decoder, network.config.grid
-    quarter = F.interpolate(image, scale_factor=0.25, mode='bilinear', align_corners=False)
-    tiles = [quarter]
-    if levels == MIDDLE_TILES:
-        half = F.interpolate(image, scale_factor=0.5, mode='bilinear', align_corners=False)
-        tiles.insert(0, split(half, network.config.tile_size, MIDDLE))
-    tokens, _ = encoder.patch_encoder(torch.cat(tiles))
-    image_tokens = tokens[-len(image) :]
-    coarse = tokens_to_map(image_tokens, grid)
-    both = [encoder.upsample2(coarse), encoder.upsample_lowres(coarse)]
-    lowest = decoder.convs[4](encoder.fuse_lowres(torch.cat(both, dim=1)))
-    x = decoder.fusions[4](lowest)
-    if levels == MIDDLE_TILES:
-        middle = tokens_to_map(tokens[: -len(image)], grid)
-        middle = encoder.upsample1(merge(middle, MIDDLE, grid // 4))
-        x = decoder.fusions[3](x, decoder.convs[3](middle))
-    fov_deg = network.fov(Encoding([], quarter, image_tokens), lowest)
-    return DepthProOutput(network.head(decoder.fusions[0](x)), fov_deg)
+    encoder, decoder = network.encoder, network.decoder
+    small = shrink(image, 2 ** (network.config.scales - 1))
+    tokens, _ = encoder.patch_encoder(small)
+    coarse = tokens_to_map(tokens, network.config.grid)
+    lowest = decoder.convs[-1](encoder.fuse(coarse, coarse))
+    fov_deg = network.fov(Encoding([], small, tokens), lowest)
+    fused = decoder.fusions[0](decoder.fusions[-1](lowest))
+    return DepthProOutput(network.head(fused), fov_deg)
 
 
 @torch.no_grad()
@@ -63,7 +47,7 @@ def start_as_upsampling(network: Any, mean_inverse_depth: float, mean_fov_deg: f
         for residual in (fusion.resnet1, fusion.resnet2):
             residual.residual[-1].weight.mul_(0.1)
             residual.residual[-1].bias.zero_()
-    for conv in network.decoder.convs[1:4]:
+    for conv in network.decoder.convs[1:-1]:
         conv.weight.mul_(0.1)  # levels that join later whisper first
     network.encoder.upsample_latent0[-1].weight.mul_(0.1)
     network.head[-1].bias.fill_(mean_inverse_depth)

@@ -6,6 +6,7 @@ from depth_pro_ros.training import scene as s
 from depth_pro_ros.training.scene import Item, Light, Material, Scene, box_item, quads_mesh
 
 JAMB_M = 0.22
+PLACES, PLACE_SHARES = ('room', 'corridor', 'hall', 'court'), (0.77, 0.07, 0.08, 0.08)
 
 
 def random_rgb(rng: np.random.Generator, low: float, high: float, chroma: float) -> tuple:
@@ -32,10 +33,11 @@ def floor_material(rng: np.random.Generator) -> Material:
     return Material(pattern, rgb, other, period, rng.uniform(0, 0.5), rng.uniform(0, 99))
 
 
-def room_size(rng: np.random.Generator) -> np.ndarray:
-    """Rooms mostly, some corridors and halls: (x, y, z) in metres."""
-    kind = rng.choice(['room', 'corridor', 'hall'], p=[0.8, 0.08, 0.12])
-    if kind == 'corridor':
+def place_size(kind: str, rng: np.random.Generator) -> np.ndarray:
+    """(x, y, z) of a place of this kind in metres; z of a court is its walls' height."""
+    if kind == 'court':
+        size = rng.uniform(5, 12), rng.uniform(6, 18), rng.uniform(2.2, 5.0)
+    elif kind == 'corridor':
         size = rng.uniform(1.3, 2.4), rng.uniform(5, 14), rng.uniform(2.3, 3.0)
     elif kind == 'hall':
         size = rng.uniform(6, 11), rng.uniform(7, 15), rng.uniform(2.8, 4.5)
@@ -45,20 +47,22 @@ def room_size(rng: np.random.Generator) -> np.ndarray:
 
 
 def build_shell(rng: np.random.Generator) -> Scene:
-    """An empty room with openings, lit by a lamp or by the sun through its windows."""
-    scene = Scene(room_size(rng))
+    """An empty place with openings, lit by lamps or the sun; a court has the sky for a ceiling."""
+    kind = str(rng.choice(PLACES, p=PLACE_SHARES))
+    scene = Scene(place_size(kind, rng))
     x, y, z = scene.size_m
     floor = quads_mesh([[(0, 0, 0), (x, 0, 0), (x, y, 0), (0, y, 0)]])
     ceiling = quads_mesh([[(0, 0, z), (0, y, z), (x, y, z), (x, 0, z)]])
     _add_surface(scene, floor, floor_material(rng))
     white = Material(s.PLAIN, random_rgb(rng, 0.6, 0.95, 0.05), seed=rng.uniform(0, 99))
-    _add_surface(scene, ceiling, white)
+    if kind != 'court':
+        _add_surface(scene, ceiling, white)
     paint = wall_material(rng)
     for side in range(4):
         material = wall_material(rng) if rng.random() < 0.15 else paint
         _add_wall(scene, side, material, rng)
     _add_outside(scene, rng)
-    _add_lights(scene, rng)
+    _add_lights(scene, rng, sun=kind == 'court' or rng.random() < 0.3)
     return scene
 
 
@@ -173,14 +177,14 @@ def _add_outside(scene: Scene, rng: np.random.Generator) -> None:
         scene.items.append(box_item(block, foot, Material(s.SKY, rgb, rgb), solid=False))
 
 
-def _add_lights(scene: Scene, rng: np.random.Generator) -> None:
+def _add_lights(scene: Scene, rng: np.random.Generator, sun: bool) -> None:
     """First the light that casts shadows (sun or lamp), then one to three lamps."""
     x, y, z = scene.size_m
-    if rng.random() < 0.3:
+    if sun:
         angle = rng.uniform(0, 2 * np.pi)
-        sun = np.array([np.cos(angle), np.sin(angle), rng.uniform(0.3, 1.2)])
+        towards = np.array([np.cos(angle), np.sin(angle), rng.uniform(0.3, 1.2)])
         rgb = rng.uniform(1, 3) * _warm_white(rng)
-        scene.lights.append(Light((*(sun / np.linalg.norm(sun)), 0.0), tuple(rgb)))
+        scene.lights.append(Light((*(towards / np.linalg.norm(towards)), 0.0), tuple(rgb)))
     for _ in range(rng.integers(1, 4)):
         place = (*(rng.uniform(0.2, 0.8, 2) * (x, y)), z - rng.uniform(0.1, 0.5))
         rgb = rng.uniform(0.6, 2.0) * max(x * y / 14, 0.7) * _warm_white(rng)

@@ -1,124 +1,112 @@
-"""The training loop: DINOv2 start, coarse-to-fine stages, one linear pass through each."""
+"""The training loop: one linear pass through each stage, resumable at any step."""
 
 import json
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.data import DataLoader, IterableDataset
 from tqdm import tqdm
 
-from depth_pro_ros.network import DepthPro, DepthProConfig
-from depth_pro_ros.network.checkpoint import load_network, save_network
-from depth_pro_ros.training import losses
-from depth_pro_ros.training.dinov2 import load_backbone
+from depth_pro_ros.network import DepthPro
+from depth_pro_ros.network.checkpoint import save_network
 from depth_pro_ros.training.frames import Batch, Frames, augment, collate
 from depth_pro_ros.training.measure import by_constants, by_network, measure
-from depth_pro_ros.training.progressive import (
-    FULL,
-    GLOBAL,
-    forward_levels,
-    output_px,
-    start_as_upsampling,
-)
+from depth_pro_ros.training.progressive import forward_whole_image, output_px
+from depth_pro_ros.training.stages import STAGES, Stage, stage_losses, trained_parameters
 
 CLIP_NORM = 1.0
 EMA_DECAY = 0.998
-MEAN_C, MEAN_FOV_DEG = 0.38, 64.0
+SAVE_SECONDS = 120
 
 
-@dataclass(frozen=True)
-class Stage:
-    """How long and how fast to train which levels of the network.
+class Batches(IterableDataset):
+    """Endless augmented batches; the one of a step depends on seed, stage and step alone."""
 
-    encoder_rate 0 freezes the ViT, which then costs only its forward pass.
-    """
+    def __init__(self, frames: Frames, stage: Stage, network: DepthPro, seed: int, first: int):
+        self.frames, self.stage, self.seed, self.first = frames, stage, seed, first
+        self.input_px = network.config.image_size
+        self.target_px = output_px(network.config, stage.whole_image)
 
-    levels: int
-    steps: int
-    batch: int
-    rate: float
-    encoder_rate: float
-
-
-STAGES = (
-    Stage(GLOBAL, steps=1100, batch=24, rate=1e-3, encoder_rate=1e-4),
-    Stage(FULL, steps=700, batch=2, rate=5e-4, encoder_rate=0.0),
-)
-"""What the shipped weights had; more steps of each are the first thing to try."""
-
-
-class AugmentedBatches(IterableDataset):
-    """Endless random batches of augmented frames for one stage."""
-
-    def __init__(self, frames: Frames, stage: Stage, input_px: int, target_px: int, seed: int):
-        self.frames, self.stage, self.seed = frames, stage, seed
-        self.input_px, self.target_px = input_px, target_px
-
-    def __iter__(self):
-        rng = np.random.default_rng(self.seed)
+    def __iter__(self) -> Iterator[Batch]:
+        step, number = self.first, list(STAGES).index(self.stage.name)
         while True:
+            rng = np.random.default_rng([self.seed, number, step])
             drawn = rng.integers(len(self.frames), size=self.stage.batch)
             views = [augment(self.frames[i], rng) for i in drawn]
             yield collate(views, self.input_px, self.target_px)
+            step += 1
 
 
 def train(
+    network: DepthPro,
     data: Path,
-    output: Path,
     held_out: Path,
+    output: Path,
+    stages: Sequence[Stage] = tuple(STAGES.values()),
     seed: int = 0,
-    stages: tuple[Stage, ...] = STAGES,
-    config: DepthProConfig | None = None,
-    start: Path | None = None,
-    pretrained: bool = True,
 ) -> DepthPro:
     """Train a network on the frames of `data` and write it to `output` (safetensors).
 
     held_out: frames of other rooms; measured after every stage, beside two blind baselines.
-    start: go on from these weights instead of DINOv2's. After every stage the averaged weights
-    are written to `output`, and `metrics.jsonl` beside it grows by a line each ten steps.
+    `metrics.jsonl` beside the output grows by a line each ten steps. A run that was cut off goes
+    on from the `.state` file beside the output, which a finished run removes.
     """
-    torch.manual_seed(seed)
-    frames, unseen = Frames(data), Frames(held_out)
-    network = load_network(start).float() if start else DepthPro(config or DepthProConfig.small())
-    network.requires_grad_(True).train()
-    if not start:
-        start_as_upsampling(network, MEAN_C, MEAN_FOV_DEG)
-        if pretrained:
-            load_backbone(network)
-    log = output.with_name('metrics.jsonl').open('a')
-    input_px = network.config.image_size
-    record: dict[str, Any] = {'seed': seed, 'frames': len(frames), 'stages': [], 'baselines': {}}
-    for name, predict in by_constants(frames).items():
-        record['baselines'][name] = measure(predict, unseen, input_px)
-        _write(log, {'baseline': name, **record['baselines'][name]})
+    frames, unseen, network = Frames(data), Frames(held_out), network.float().train()
+    path = output.with_suffix('.state')
+    plan = {'seed': seed, 'frames': len(frames), 'stages': [asdict(stage) for stage in stages]}
+    saved = load_state(path, plan)
+    with output.with_name('metrics.jsonl').open('a') as log:
+        if saved:
+            network.load_state_dict(saved['network'])
+            record = saved['record']
+        else:
+            blind = by_constants(frames).items()
+            baselines = {name: measure(p, unseen, network.config.image_size) for name, p in blind}
+            record = {**plan, 'baselines': baselines, 'stages': []}
+            write_line(log, {'baselines': baselines})
+        for number in range(saved.get('number', 0), len(stages)):
+            stage, began = stages[number], time.monotonic() - saved.get('seconds', 0)
 
-    for number, stage in enumerate(stages):
-        began = time.monotonic()
-        train_stage(network, frames, stage, seed + number, log)
-        save_network(output, network, record)  # measuring takes minutes: keep what there is
-        network.eval()
-        result = measure(by_network(network, stage.levels), unseen, input_px)
-        network.train()
-        took = {'minutes': round((time.monotonic() - began) / 60, 1)}
-        record['stages'].append({**asdict(stage), **took, 'held_out': result})
-        _write(log, {'stage': number, **took, **result})
-        save_network(output, network, record)
+            def save(number: int = number, began: float = began, **loop: Any) -> None:
+                seconds = time.monotonic() - began
+                where = {'plan': plan, 'record': record, 'number': number, 'seconds': seconds}
+                save_state(path, {**where, 'network': network.state_dict(), **loop})
+
+            train_stage(network, frames, stage, seed, log, save, saved)
+            saved = {}
+            save_network(output, network, record)  # measuring takes minutes: keep what there is
+            result = measure(
+                by_network(network, whole_image=stage.name == 'whole'),
+                unseen,
+                network.config.image_size,
+            )
+            minutes = round((time.monotonic() - began) / 60, 1)
+            record['stages'].append({**asdict(stage), 'minutes': minutes, 'held_out': result})
+            write_line(log, {'stage': stage.name, 'minutes': minutes, **result})
+            save_network(output, network, record)
+            save(number=number + 1, began=time.monotonic())
+    path.unlink(missing_ok=True)
     return network
 
 
-def train_stage(network: DepthPro, frames: Frames, stage: Stage, seed: int, log) -> None:
-    """Run one stage; the network ends with the running average of its weights."""
-    encoder = list(network.encoder.patch_encoder.parameters())
-    known = {id(p) for p in encoder}
-    others = [p for p in network.parameters() if id(p) not in known]
-    for parameter in encoder:
-        parameter.requires_grad_(stage.encoder_rate > 0)
+def train_stage(
+    network: DepthPro,
+    frames: Frames,
+    stage: Stage,
+    seed: int,
+    log: TextIO,
+    save: Callable[..., None],
+    saved: dict[str, Any],
+) -> None:
+    """Run one stage, from the saved step on; the network ends as the running average of itself."""
+    encoder, others = trained_parameters(network, stage)
     optimizer = torch.optim.AdamW(
         [
             {'params': encoder, 'peak': stage.encoder_rate, 'weight_decay': 0.01},
@@ -126,50 +114,49 @@ def train_stage(network: DepthPro, frames: Frames, stage: Stage, seed: int, log)
         ],
         betas=(0.9, 0.98),
     )
-    average = [p.detach().clone() for p in network.parameters()]
-    size = network.config.image_size, output_px(network, stage.levels)
+    trained: list[Tensor] = [*encoder, *others]
+    average = [p.detach().clone() for p in trained]
+    first = 0
+    if 'optimizer' in saved:
+        optimizer.load_state_dict(saved['optimizer'])
+        average, first = saved['average'], saved['step']
     batches = DataLoader(
-        AugmentedBatches(frames, stage, *size, seed), batch_size=None, num_workers=1
+        Batches(frames, stage, network, seed, first), batch_size=None, num_workers=1
     )
-
-    progress = tqdm(zip(range(stage.steps), batches, strict=False), total=stage.steps)
-    for step, batch in progress:
+    last_save = time.monotonic()
+    steps = tqdm(range(first, stage.steps), initial=first, total=stage.steps, desc=stage.name)
+    for step, batch in zip(steps, batches, strict=False):
         for group in optimizer.param_groups:
             group['lr'] = group['peak'] * schedule(step, stage.steps)
-        loss, parts = compute_loss(network, batch, stage.levels)
+        loss, parts = compute_loss(network, batch, stage)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(network.parameters(), CLIP_NORM)
+        norm = torch.nn.utils.clip_grad_norm_(trained, CLIP_NORM)
         if torch.isfinite(norm):
             optimizer.step()
-        decay = min(EMA_DECAY, (step + 1) / (step + 10))
         with torch.no_grad():
-            torch._foreach_lerp_(average, list(network.parameters()), 1 - decay)
+            decay = min(EMA_DECAY, (step + 1) / (step + 10))
+            torch._foreach_lerp_(average, trained, 1 - decay)
         if step % 10 == 0:
-            rate = optimizer.param_groups[1]['lr']
-            progress.set_postfix(loss=f'{loss.item():.3f}', rate=f'{rate:.1e}')
-            _write(log, {'levels': stage.levels, 'step': step, 'rate': rate, **parts})
+            steps.set_postfix(loss=f'{loss.item():.3f}')
+            write_line(log, {'stage': stage.name, 'step': step, 'loss': loss.item(), **parts})
+        if time.monotonic() - last_save > SAVE_SECONDS:
+            save(step=step + 1, optimizer=optimizer.state_dict(), average=average)
+            last_save = time.monotonic()
     with torch.no_grad():
-        for parameter, mean in zip(network.parameters(), average, strict=True):
+        for parameter, mean in zip(trained, average, strict=True):
             parameter.copy_(mean)
 
 
-def compute_loss(network: DepthPro, batch: Batch, levels: int) -> tuple[Tensor, dict[str, float]]:
-    """MAE and relative error on C, gradients at the full output only, and field of view."""
-    with torch.autocast('cpu', dtype=torch.bfloat16):
-        answer = forward_levels(network, batch.image, levels)
-    assert answer.fov_deg is not None
-    c, target = answer.inverse_depth.float(), batch.inverse_depth
-    parts = {
-        'mae': losses.mean_absolute_error(c, target),
-        'relative': losses.relative_error(c, target),
-        'fov': 1e-3 * losses.fov_error(answer.fov_deg.float(), batch.fov_deg),
-    }
-    if levels == FULL:
-        parts['gradient'] = 5 * losses.gradient_error(c, target)
-        parts['ssi_gradient'] = losses.scale_shift_invariant_gradient_error(c, target)
+def compute_loss(network: DepthPro, batch: Batch, stage: Stage) -> tuple[Tensor, dict[str, float]]:
+    """Give the sum of the stage's losses, and each one's value; the network runs in bf16."""
+    # plain attention: the fused one's backward pass took 1.3 times as long here, at 65 tokens
+    with torch.autocast('cpu', dtype=torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
+        run = forward_whole_image if stage.whole_image else DepthPro.__call__
+        answer = run(network, batch.image)
+    parts = stage_losses(stage, answer, batch.inverse_depth, batch.fov_deg)
     return torch.stack(list(parts.values())).sum(), {
-        name: round(p.item(), 5) for name, p in parts.items()
+        name: round(part.item(), 5) for name, part in parts.items()
     }
 
 
@@ -180,6 +167,27 @@ def schedule(step: int, steps: int, warm_up: float = 0.04, decay: float = 0.35) 
     return min(1.0, rise, fall)
 
 
-def _write(log, entry: dict) -> None:
+def load_state(path: Path, plan: dict[str, Any]) -> dict[str, Any]:
+    """Read where a run stood, {} if there is nothing; ValueError where it was another run."""
+    if not path.exists():
+        return {}
+    state: dict[str, Any] = torch.load(path, weights_only=True)
+    if state['plan'] != plan:
+        raise ValueError(
+            f'{path} belongs to a run with other stages, data or seed; '
+            'repeat that command to go on with it, or delete the file to begin anew'
+        )
+    return state
+
+
+def save_state(path: Path, state: dict[str, Any]) -> None:
+    """Write a run's state aside, then put it in place."""
+    aside = path.with_suffix('.part')
+    torch.save(state, aside)
+    aside.replace(path)
+
+
+def write_line(log: TextIO, entry: dict[str, Any]) -> None:
+    """Append an entry to the metrics, at once."""
     log.write(json.dumps(entry) + '\n')
     log.flush()

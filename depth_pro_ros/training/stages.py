@@ -1,0 +1,82 @@
+"""What is trained in which order, and with which losses (arXiv 2410.02073, section 3.2 and 3.3)."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from depth_pro_ros.network import DepthPro, DepthProOutput
+from depth_pro_ros.training import losses
+
+
+@dataclass(frozen=True)
+class Stage:
+    """How long and how fast to train.
+
+    whole_image: only the whole-image path, many times cheaper than the full network.
+    encoder_rate: learning rate of the ViT; 0 freezes it, which then costs its forward pass only.
+    """
+
+    name: str
+    steps: int
+    batch: int
+    rate: float
+    encoder_rate: float
+    whole_image: bool = False
+
+
+STAGES = {
+    stage.name: stage
+    for stage in (
+        Stage('whole', steps=3000, batch=24, rate=1e-3, encoder_rate=1e-4, whole_image=True),
+        Stage('1', steps=700, batch=2, rate=5e-4, encoder_rate=0.0),
+        Stage('2', steps=300, batch=2, rate=2e-4, encoder_rate=0.0),
+        Stage('fov', steps=300, batch=24, rate=1e-3, encoder_rate=0.0, whole_image=True),
+    )
+}
+"""In this order: `whole` teaches room shape and scale cheaply; then the paper's two stages on the
+full network, and its field-of-view stage, which leaves depth as it is."""
+
+
+def trained_parameters(network: DepthPro, stage: Stage) -> tuple[list[nn.Parameter], ...]:
+    """Give the parameters with the ViT's rate and those with the full one; freeze all others."""
+    encoder = list(network.encoder.patch_encoder.parameters()) if stage.encoder_rate else []
+    if stage.name == 'fov':
+        others = list(network.fov.parameters())
+    else:
+        vit = {id(p) for p in network.encoder.patch_encoder.parameters()}
+        others = [p for p in network.parameters() if id(p) not in vit]
+    network.requires_grad_(False)
+    for parameter in encoder + others:
+        parameter.requires_grad_(True)
+    return encoder, others
+
+
+def stage_losses(
+    stage: Stage, answer: DepthProOutput, target: Tensor, fov_deg: Tensor
+) -> dict[str, Tensor]:
+    """Give the stage's weighted losses; target: canonical inverse depth (B, 1, S, S), NaN unknown.
+
+    Pictures with unknown depth are real ones: the worst fifth of their pixels is not believed, and
+    their edges are not learned from (section 3.2).
+    """
+    c = answer.inverse_depth.float()
+    known = target.isfinite()
+    synthetic = known.flatten(1).all(dim=1)
+    parts = {}
+    if answer.fov_deg is not None and stage.name != '2':
+        parts['fov'] = 1e-3 * losses.fov_error(answer.fov_deg.float(), fov_deg)
+    if stage.name == 'fov':
+        return parts
+    parts['mae'] = losses.trimmed_absolute_error(c, target, keep=torch.where(synthetic, 1.0, 0.8))
+    parts['log'] = losses.log_error(c[known], target[known])
+    if synthetic.any() and not stage.whole_image:
+        c, target = c[synthetic], target[synthetic]
+        if stage.name == '1':
+            parts['ssi_mage'] = losses.scale_shift_invariant_gradient_error(c, target)
+        else:
+            parts['mse'] = losses.mean_squared_error(c, target)
+            parts['mage'] = 5 * losses.gradient_error(c, target)
+            parts['male'] = 5 * losses.laplace_error(c, target)
+            parts['msge'] = 5 * losses.squared_gradient_error(c, target)
+    return parts
