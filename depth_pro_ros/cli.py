@@ -18,9 +18,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument('--version', action='version', version=__version__)
     commands = parser.add_subparsers(dest='command', required=True, metavar='COMMAND')
     add_estimate(commands)
+    add_evaluate(commands)
     args = parser.parse_args(argv)
     try:
         code: int = args.run(args)
+    except ModuleNotFoundError as error:
+        package = f'depth_pro_ros[{args.extra}]' if 'extra' in args else error.name
+        print(f"depth_pro: {error.name} is missing: pip install '{package}'", file=sys.stderr)
+        code = 1
     except (RuntimeError, ValueError, OSError) as error:
         print(f'depth_pro: {error}', file=sys.stderr)
         code = 1
@@ -69,7 +74,39 @@ def run_estimate(args: argparse.Namespace) -> int:
     from depth_pro_ros.offline import estimate_pictures
 
     estimator = DepthEstimator.from_pretrained(args.weights, args.device, args.precision)
-    failures = estimate_pictures(estimator, args.images, args.output, args.focal_px)
+    return report(estimate_pictures(estimator, args.images, args.output, args.focal_px))
+
+
+def add_evaluate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add `depth_pro evaluate`."""
+    parser = commands.add_parser(
+        'evaluate',
+        help='measure depth against a data set with true depth',
+        description='Prints a table and writes evaluation.md, .json and .png (best and worst '
+        'frames). Data sets: a folder with frames.json, or one as it is published.',
+    )
+    parser.add_argument('--data', type=Path, required=True, metavar='DIR')
+    parser.add_argument('--dataset', default='auto', help='layout of the folder (%(default)s)')
+    parser.add_argument('--limit', type=int, metavar='N', help='measure N frames, evenly chosen')
+    parser.add_argument('--output', type=Path, default=Path('evaluation'), metavar='DIR')
+    add_model_options(parser)
+    parser.set_defaults(run=run_evaluate, extra='evaluate')
+
+
+def run_evaluate(args: argparse.Namespace) -> int:
+    """Measure a data set; 1 where a frame failed."""
+    from depth_pro_ros.estimator import DepthEstimator
+    from depth_pro_ros.evaluation.datasets import find_frames
+    from depth_pro_ros.evaluation.evaluate import evaluate
+
+    frames = find_frames(args.data, args.dataset, args.limit)
+    estimator = DepthEstimator.from_pretrained(args.weights, args.device, args.precision)
+    title = f'{args.weights} on {args.data.resolve().name}, {estimator.precision}'
+    return report(evaluate(estimator, frames, args.output, title))
+
+
+def report(failures: Sequence[str]) -> int:
+    """Print what failed, a line each; gives the exit code."""
     for failure in failures:
         print(f'depth_pro: {failure}', file=sys.stderr)
     return 1 if failures else 0
