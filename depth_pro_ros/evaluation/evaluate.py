@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,10 +22,15 @@ WIDEST = 300
 
 
 def evaluate(
-    estimator: DepthEstimator, frames: Sequence[Frame], output: Path, title: str
+    estimator: DepthEstimator,
+    frames: Sequence[Frame],
+    output: Path,
+    title: str,
+    focal_px: float | None = None,
 ) -> list[str]:
     """Score every frame; print a table, and write it to `output` as .md and .json with a sheet.
 
+    focal_px: the true one of frames that do not tell.
     What was measured before an interruption is written all the same. Returns one message for
     each frame that failed.
     """
@@ -36,6 +42,8 @@ def evaluate(
         for frame in tqdm(frames, unit='frame'):
             try:
                 truth = frame.read()
+                if truth.focal_px is None:
+                    truth = dataclasses.replace(truth, focal_px=focal_px)
                 prediction = estimator.predict(truth.rgb)
                 found = score(frame, truth, prediction.depth_m, prediction.focal_px)
             except (DataError, ImageError, OSError, OutOfMemoryError, ValueError) as error:
