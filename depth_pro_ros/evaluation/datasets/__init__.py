@@ -10,6 +10,15 @@ from depth_pro_ros.evaluation.frame import DataError, Frame
 
 LOADERS = {
     'frames': 'frames.json beside pictures and depth PNGs',
+    'nyu': 'nyu_depth_v2_labeled.mat, splits.mat',
+    'kitti': 'val_selection_cropped, or raw data and annotated depth (val/*_sync/proj_depth)',
+    'eth3d': 'SCENE/images, SCENE/ground_truth_depth, SCENE/dslr_calibration_jpg',
+    'middlebury': 'SCENE/im0.png, disp0.pfm, calib.txt',
+    'booster': 'train/balanced/SCENE/camera_00, disp_00.npy, calib_00-02.xml',
+    'sintel': 'training/final, training/depth, training/camdata_left',
+    'sunrgbd': 'SUNRGBD/kv1, kv2, realsense, xtion',
+    'ibims': 'ibims1_core_mat/*.mat',
+    'nuscenes': 'v1.0-*/sample_data.json, samples',
 }
 """Module of this package, whose find(root) gives the frames -> what lies in the folder."""
 
