@@ -9,6 +9,15 @@ from pathlib import Path
 
 from depth_pro_ros import __version__
 
+EXTRAS = {
+    'OpenEXR': 'exr',
+    'cv2': 'opencv',
+    'h5py': 'evaluate',
+    'rich': 'evaluate',
+    'scipy': 'evaluate',
+}
+"""Module that not everybody has -> the extra of this package that brings it."""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; gives the exit code (2 for wrong usage or input, as argparse does)."""
@@ -18,10 +27,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument('--version', action='version', version=__version__)
     commands = parser.add_subparsers(dest='command', required=True, metavar='COMMAND')
     add_estimate(commands)
+    add_evaluate(commands)
     args = parser.parse_args(argv)
     try:
         code: int = args.run(args)
-    except (RuntimeError, ValueError, OSError) as error:
+    except ModuleNotFoundError as error:
+        extra = EXTRAS.get(error.name or '')
+        package = f'depth_pro_ros[{extra}]' if extra else error.name
+        print(f"depth_pro: {error.name} is missing: pip install '{package}'", file=sys.stderr)
+        code = 1
+    except (RuntimeError, ValueError, ArithmeticError, OSError) as error:
         print(f'depth_pro: {error}', file=sys.stderr)
         code = 1
     except KeyboardInterrupt:
@@ -30,8 +45,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code
 
 
-def add_model_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that every command with a network has."""
+def add_model_options(
+    parser: argparse.ArgumentParser, output: str | None = None, focal: str = ''
+) -> None:
+    """Add the options that every command with a network has.
+
+    output: folder for results where the user names none; None: it must be named. focal: what is
+    believed without --focal-px.
+    """
+    parser.add_argument(
+        '--output',
+        type=Path,
+        metavar='DIR',
+        default=output,
+        required=output is None,
+        help='folder for results' + (' (%(default)s)' if output else ''),
+    )
     parser.add_argument(
         '--weights', default='small', help='small, depth_pro (official) or a file (%(default)s)'
     )
@@ -42,34 +71,78 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
         choices=['auto', 'fp32', 'fp16', 'bf16'],
         help='arithmetic (%(default)s: fp16 on a GPU, bf16 on a CPU with units for it, else fp32)',
     )
+    parser.add_argument('--focal-px', type=float, help=f'focal length in pixels ({focal})')
 
 
 def add_estimate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add `depth_pro estimate`."""
     parser = commands.add_parser(
         'estimate',
-        help='depth of pictures',
-        description='Writes for each picture: NAME.npz (depth_m, focal_px, fov_deg), NAME_mm.png '
-        '(16 bit, millimetres), NAME_depth.png (coloured, with a scale) and NAME.ply.',
+        help='depth of pictures and videos',
+        description='Writes for each picture NAME.json (intrinsics) and the chosen formats: '
+        'NAME.npz (depth_m, focal_px, fov_deg), NAME_mm.png (png16: millimetres), NAME_depth.png '
+        '(png: colours with a scale), NAME.exr and NAME.ply; for each video NAME_depth.mp4, and '
+        'the formats that --format names of each frame. A run that was cut off goes on.',
     )
-    parser.add_argument('images', nargs='+', type=Path, metavar='IMAGE')
-    parser.add_argument('--output', type=Path, required=True, metavar='DIR')
     parser.add_argument(
-        '--focal-px',
-        type=float,
-        help='focal length in pixels of every picture (default: its EXIF data, else the network)',
+        'inputs', nargs='+', metavar='INPUT', help='picture, video, folder or pattern like "*.jpg"'
     )
-    add_model_options(parser)
+    parser.add_argument(
+        '--format',
+        nargs='+',
+        choices=['npz', 'png16', 'png', 'exr', 'ply'],
+        help='what to write (pictures: all but exr; videos: the video alone)',
+    )
+    parser.add_argument(
+        '--per-frame-focal',
+        action='store_true',
+        help='do not take one focal length for all frames of a video or a numbered sequence',
+    )
+    add_model_options(parser, focal='default: EXIF data, else the network')
     parser.set_defaults(run=run_estimate)
 
 
 def run_estimate(args: argparse.Namespace) -> int:
-    """Estimate pictures; 1 where one of them failed."""
+    """Estimate files; 1 where one of them failed."""
     from depth_pro_ros.estimator import DepthEstimator
-    from depth_pro_ros.offline import estimate_pictures
+    from depth_pro_ros.offline.estimate import estimate_files
+    from depth_pro_ros.offline.run import Settings
 
+    formats = tuple(args.format) if args.format else None
+    settings = Settings(args.weights, args.focal_px, args.per_frame_focal, formats)
     estimator = DepthEstimator.from_pretrained(args.weights, args.device, args.precision)
-    failures = estimate_pictures(estimator, args.images, args.output, args.focal_px)
+    return report(estimate_files(estimator, args.inputs, args.output, settings))
+
+
+def add_evaluate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add `depth_pro evaluate`."""
+    parser = commands.add_parser(
+        'evaluate',
+        help='measure depth against a data set with true depth',
+        description='Prints a table and writes evaluation.md, .json and .png (best and worst '
+        'frames). Data sets: a folder with frames.json, or one as it is published.',
+    )
+    parser.add_argument('--data', type=Path, required=True, metavar='DIR')
+    parser.add_argument('--dataset', default='auto', help='layout of the folder (%(default)s)')
+    parser.add_argument('--limit', type=int, metavar='N', help='measure N frames, evenly chosen')
+    add_model_options(parser, output='evaluation', focal='of pictures whose data tell none')
+    parser.set_defaults(run=run_evaluate)
+
+
+def run_evaluate(args: argparse.Namespace) -> int:
+    """Measure a data set; 1 where a frame failed."""
+    from depth_pro_ros.estimator import DepthEstimator
+    from depth_pro_ros.evaluation.datasets import find_frames
+    from depth_pro_ros.evaluation.evaluate import evaluate
+
+    frames = find_frames(args.data, args.dataset, args.limit)
+    estimator = DepthEstimator.from_pretrained(args.weights, args.device, args.precision)
+    title = f'{args.weights} on {args.data.resolve().name}, {estimator.precision}'
+    return report(evaluate(estimator, frames, args.output, title, args.focal_px))
+
+
+def report(failures: Sequence[str]) -> int:
+    """Print what failed, a line each; gives the exit code."""
     for failure in failures:
         print(f'depth_pro: {failure}', file=sys.stderr)
     return 1 if failures else 0

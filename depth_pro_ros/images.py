@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import struct
@@ -23,7 +24,11 @@ MM_PER_UNIT = {2: 25.4, 3: 10.0}
 
 
 class ImageError(RuntimeError):
-    """A file that is no picture, or cannot be written."""
+    """A file that is no picture."""
+
+
+class WriteError(RuntimeError):
+    """A file that cannot be written, so that going on makes no sense."""
 
 
 def read_picture(path: Path) -> NDArray[np.uint8]:
@@ -112,24 +117,30 @@ def depth_scale_bar(near_m: float, far_m: float, height: int) -> NDArray[np.uint
     return bar
 
 
-def depth_picture(depth_m: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Colour depth over its own range, with a scale in metres at the right."""
-    near_m, far_m = depth_range(depth_m)
+def depth_picture(
+    depth_m: NDArray[np.float32], range_m: tuple[float, float] | None = None
+) -> NDArray[np.uint8]:
+    """Colour depth over a range (None: its own), with a scale in metres at the right."""
+    near_m, far_m = range_m or depth_range(depth_m)
     return np.hstack(
         [colorize_depth(depth_m, near_m, far_m), depth_scale_bar(near_m, far_m, len(depth_m))]
     )
 
 
 def write_aside(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a file beside `path`, then rename it: `path` is never half written."""
+    """Let `write` fill a file beside `path`, then rename it: `path` is never half written.
+
+    Raises WriteError.
+    """
     aside = path.with_name(f'.{path.name}.part{path.suffix}')
     try:
         write(aside)
         os.replace(aside, path)
     except OSError as error:
-        raise ImageError(f'cannot write {path}: {error.strerror or error}') from error
+        raise WriteError(f'cannot write {path}: {error.strerror or error}') from error
     finally:
-        aside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            aside.unlink(missing_ok=True)
 
 
 def write_png(path: Path, image: NDArray[np.uint8] | NDArray[np.uint16]) -> None:

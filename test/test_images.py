@@ -134,11 +134,11 @@ def test_files_are_written_aside_and_renamed(tmp_path):
         aside.write_text('half')
         raise OSError(28, 'No space left on device')
 
-    with pytest.raises(images.ImageError, match='No space left'):
+    with pytest.raises(images.WriteError, match='No space left'):
         images.write_aside(path, fail)
     assert path.read_text() == 'old'
     assert [p.name for p in tmp_path.iterdir()] == ['result.json']
-    with pytest.raises(images.ImageError, match='cannot write'):
+    with pytest.raises(images.WriteError, match='cannot write'):
         images.write_png(tmp_path / 'no' / 'folder.png', np.zeros((4, 4, 3), np.uint8))
 
 

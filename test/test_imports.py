@@ -18,9 +18,10 @@ FORBIDDEN = {
     'estimator': {'images', 'offline', 'cli', 'ros', 'training', 'demo'},
     'camera': {'network', 'estimator', 'images', 'offline', 'cli', 'ros', 'training', 'demo'},
     'images': {'network', 'estimator', 'offline', 'cli', 'ros', 'training', 'demo'},
-    'offline': {'cli', 'ros', 'training', 'demo'},
+    'offline': {'evaluation', 'cli', 'ros', 'training', 'demo'},
+    'evaluation': {'offline', 'cli', 'ros', 'training', 'demo'},
     'training': {'estimator', 'offline', 'cli', 'ros', 'demo'},
-    'ros': {'offline', 'cli', 'training', 'demo'},
+    'ros': {'offline', 'evaluation', 'cli', 'training', 'demo'},
 }
 """Part of the package -> the parts it must not import."""
 
@@ -57,6 +58,8 @@ def test_dependencies_point_one_way(path):
         ('depth_pro_ros.cli', {'torch', 'numpy', 'rclpy'}),
         ('depth_pro_ros.ros.parameters', {'torch', 'rclpy'}),
         ('depth_pro_ros.camera', {'torch', 'rclpy'}),
+        ('depth_pro_ros.evaluation.metrics', {'torch', 'cv2'}),
+        ('depth_pro_ros.evaluation.datasets', {'torch', 'h5py', 'scipy'}),
     ],
 )
 def test_light_modules_stay_light(module, absent):

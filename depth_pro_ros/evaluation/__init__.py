@@ -1,0 +1,1 @@
+"""How far estimated depth can be believed: metrics, data sets, tables."""

@@ -1,0 +1,94 @@
+"""A folder of one's own: pictures, depth as 16-bit PNG, and `frames.json` that tells of them.
+
+    {"frames": [{"name": "hall_0", "image": "hall_0.jpg", "depth": "hall_0_depth.png",
+                 "depth_units_per_metre": 1000.0, "fx": 525.0}]}
+
+Depth 0 is unknown. `fx` in pixels, `max_depth_m`, `crop` (top, bottom, left, right of what is
+shown and measured) and `mask` (an 8-bit picture of the foreground) are optional. Frames whose
+names differ only in the number at their end are one source.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from depth_pro_ros.evaluation.formats import metres, read_png16
+from depth_pro_ros.evaluation.frame import DataError, Frame, Truth
+from depth_pro_ros.images import read_picture
+
+WHITE = 240
+"""Darkest value of a white border; JPEG leaves it a little below 255."""
+
+
+def find(root: Path) -> Sequence[Frame]:
+    """Give the frames of `root/frames.json`; none where there is no such file."""
+    path = root / 'frames.json'
+    if not path.is_file():
+        return []
+    try:
+        entries = json.loads(path.read_text())['frames']
+        return [
+            Frame(
+                name=entry['name'],
+                source=re.sub(r'[-_ ]?\d+$', '', entry['name']),
+                read=partial(_read, root, entry),
+                max_depth_m=float(entry.get('max_depth_m', Frame.max_depth_m)),
+            )
+            for entry in entries
+        ]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(f'{path} is not as it should be: {error!r}') from error
+
+
+def _read(root: Path, entry: dict[str, Any]) -> Truth:
+    """Read the files of one entry."""
+    try:
+        image, depth = root / entry['image'], root / entry['depth']
+        units_per_metre = float(entry['depth_units_per_metre'])
+    except KeyError as error:
+        raise DataError(f'{entry["name"]} in frames.json has no {error}') from error
+    rgb = read_picture(image)
+    depth_m = metres(read_png16(depth), units_per_metre)
+    mask: NDArray[np.float32] | None = None
+    if 'mask' in entry:
+        mask = np.float32(1 / 255) * read_picture(root / entry['mask'])[..., 0]
+    if rgb.shape[:2] != depth_m.shape:
+        raise DataError(f'{depth} is of another size than {image}')
+    if 'crop' in entry:
+        top, bottom, left, right = (int(value) for value in entry['crop'])
+        part = np.s_[top:bottom, left:right]
+    else:
+        part = inside_white_border(rgb)
+    return Truth(
+        rgb=np.ascontiguousarray(rgb[part]),
+        depth_m=depth_m[part],
+        focal_px=float(entry['fx']) if entry.get('fx') else None,
+        mask=None if mask is None else mask[part],
+    )
+
+
+def inside_white_border(rgb: NDArray[np.uint8]) -> tuple[slice, slice]:
+    """Give what a white border all around a picture leaves, as NYU pictures have one.
+
+    A network would take the border for a part of the scene. Without one on all four sides, give
+    the whole picture: a white sky or wall is none.
+    """
+    white = rgb.min(axis=2) >= WHITE
+    rows = np.flatnonzero(white.mean(axis=1) < 0.9)
+    columns = np.flatnonzero(white.mean(axis=0) < 0.9)
+    height, width = white.shape
+    if not rows.size or not columns.size:
+        return np.s_[:height, :width]
+    top, bottom, left, right = rows[0], rows[-1], columns[0], columns[-1]
+    if top == 0 or left == 0 or bottom == height - 1 or right == width - 1:
+        return np.s_[:height, :width]
+    soft = 2  # the pixels that blur into the border
+    return np.s_[top + soft : bottom + 1 - soft, left + soft : right + 1 - soft]

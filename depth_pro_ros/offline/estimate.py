@@ -1,0 +1,79 @@
+"""`depth_pro estimate`: depth of all files that a user names, whatever becomes of some of them."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from tqdm import tqdm
+
+from depth_pro_ros.estimator import DepthEstimator
+from depth_pro_ros.images import ImageError, WriteError
+from depth_pro_ros.offline.inputs import Clip, find_clips
+from depth_pro_ros.offline.outputs import check_formats
+from depth_pro_ros.offline.pictures import estimate_pictures
+from depth_pro_ros.offline.run import Records, Run, Settings, failed
+from depth_pro_ros.offline.summary import Summary
+from depth_pro_ros.offline.video import count_frames
+from depth_pro_ros.offline.videos import estimate_video
+
+
+def estimate_files(
+    estimator: DepthEstimator, inputs: Sequence[str | Path], output: Path, settings: Settings
+) -> list[str]:
+    """Write the depth of pictures, folders, patterns and videos into the folder `output`.
+
+    Finished files of an earlier run are skipped. `summary.jsonl` has a line for each file.
+    Returns a message for each file that failed; all the others are done, unless the disk is full.
+    Raises WriteError where `output` cannot be written at all.
+    """
+    check_formats(settings.formats or ())
+    prepare_folder(output)
+    clips, failures = find_clips(inputs, output)
+    clips, lengths, unreadable = measure(clips)
+    summary = Summary(output / 'summary.jsonl')
+    with tqdm(total=sum(lengths), unit='frame') as bar:
+        run = Run(estimator, output, settings, bar)
+        try:
+            for records in [unreadable, *(start(run, *each) for each in zip(clips, lengths))]:
+                for record in records:
+                    summary.add(record)
+                    failures += [record['error']] if record['status'] == 'failed' else []
+            summary.close()
+        except WriteError as error:
+            failures.append(str(error))
+    return failures
+
+
+def start(run: Run, clip: Clip, length: int) -> Records:
+    """Begin a clip; nothing is computed before its first record is asked for."""
+    if clip.is_video:
+        return estimate_video(run, clip.sources[0], length)
+    return estimate_pictures(run, clip)
+
+
+def measure(clips: Sequence[Clip]) -> tuple[list[Clip], list[int], Records]:
+    """Count the frames of each clip; records of the videos that have none come apart."""
+    good, lengths, bad = [], [], []
+    for clip in clips:
+        try:
+            length = count_frames(clip.sources[0].path) if clip.is_video else len(clip.sources)
+        except ImageError as error:
+            bad.append(failed(clip.sources[0].path, error))
+        else:
+            good.append(clip)
+            lengths.append(length)
+    return good, lengths, iter(bad)
+
+
+def prepare_folder(output: Path) -> None:
+    """Make the folder for results, and try whether it can be written. Raises WriteError."""
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(dir=output, prefix='.writable')
+        os.close(descriptor)
+        os.unlink(name)
+    except OSError as error:
+        raise WriteError(f'cannot write into {output}: {error.strerror}') from error

@@ -1,0 +1,113 @@
+"""Videos in and out, with OpenCV."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Collection, Iterable, Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from depth_pro_ros.images import ImageError, WriteError, colorize_depth, depth_scale_bar
+
+DEFAULT_RATE_HZ = 25.0
+"""Of videos that do not tell, or tell nonsense."""
+MAX_PANE_PX = 1280
+"""Longest side of the picture, and of its depth, in a video; decoders refuse very wide ones."""
+
+
+def count_frames(path: Path) -> int:
+    """Count the frames by decoding them all: what a file says of itself is often wrong.
+
+    Raises ImageError for what is no video, or has no frames.
+    """
+    if not path.is_file():
+        raise ImageError(f'{path}: No such file or directory')
+    video = cv2.VideoCapture(str(path))
+    try:
+        if not video.isOpened():
+            raise ImageError(f'{path}: not a video that OpenCV can read')
+        count = 0
+        while video.grab():
+            count += 1
+    finally:
+        video.release()
+    if not count:
+        raise ImageError(f'{path}: a video without a frame that can be decoded')
+    return count
+
+
+def frame_rate(path: Path) -> float:
+    """Give the frames a second."""
+    video = cv2.VideoCapture(str(path))
+    rate_hz = video.get(cv2.CAP_PROP_FPS)
+    video.release()
+    return rate_hz if math.isfinite(rate_hz) and 0 < rate_hz <= 1000 else DEFAULT_RATE_HZ
+
+
+def read_frames(path: Path, wanted: Collection[int]) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+    """Give the wanted frames in order: their number and (H, W, 3) RGB.
+
+    Decodes from the start, for seeking is inexact. Raises ImageError where one is missing.
+    """
+    video = cv2.VideoCapture(str(path))
+    try:
+        for index in range(max(wanted, default=-1) + 1):
+            if not video.grab():
+                raise ImageError(f'{path}: frame {index} cannot be decoded')
+            if index in wanted:
+                decoded, bgr = video.retrieve()
+                if not decoded:
+                    raise ImageError(f'{path}: frame {index} cannot be decoded')
+                yield index, np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)
+    finally:
+        video.release()
+
+
+def side_by_side(
+    rgb: NDArray[np.uint8], depth_m: NDArray[np.float32], range_m: tuple[float, float]
+) -> NDArray[np.uint8]:
+    """Draw a picture, its depth in colours, and their scale in metres: (h, 2 w + 90, 3) RGB.
+
+    Smaller than the picture where that is large; with even sides, which video codecs need.
+    """
+    height, width = depth_m.shape
+    factor = min(1.0, MAX_PANE_PX / max(width, height))
+    size = 2 * max(1, round(width * factor / 2)), 2 * max(1, round(height * factor / 2))
+    panes = [
+        cv2.resize(pane, size, interpolation=cv2.INTER_AREA)
+        for pane in (rgb, colorize_depth(depth_m, *range_m))
+    ]
+    return np.hstack([*panes, depth_scale_bar(*range_m, size[1])]).astype(np.uint8)
+
+
+def write_video(path: Path, pictures: Iterable[Path], rate_hz: float) -> None:
+    """Make a video of pictures of one size, aside, and give it its name once it is whole.
+
+    OpenCV does not say when the disk is full, so the result is read back. Raises WriteError.
+    """
+    aside = path.with_name(f'.{path.name}.part{path.suffix}')
+    writer = None
+    count = 0
+    try:
+        for picture in pictures:
+            bgr = cv2.imread(str(picture))
+            if bgr is None:
+                raise WriteError(f'{picture} cannot be read back; remove it and run again')
+            if writer is None:
+                codec = cv2.VideoWriter.fourcc(*'mp4v')
+                writer = cv2.VideoWriter(str(aside), codec, rate_hz, bgr.shape[1::-1])
+            writer.write(bgr)
+            count += 1
+        if writer is not None:
+            writer.release()
+        if not aside.is_file() or count_frames(aside) != count:
+            raise WriteError(f'cannot write {path}: it did not come out whole; is the disk full?')
+        os.replace(aside, path)
+    except (ImageError, OSError) as error:
+        raise WriteError(f'cannot write {path}: {error}; is the disk full?') from error
+    finally:
+        aside.unlink(missing_ok=True)

@@ -1,0 +1,147 @@
+"""Depth of a video: one focal length, a video side by side, and files of its frames if wanted."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from pathlib import Path
+
+import cv2
+
+from depth_pro_ros.camera import Intrinsics
+from depth_pro_ros.images import write_aside
+from depth_pro_ros.offline.clip import Settled, samples, settle
+from depth_pro_ros.offline.inputs import Source
+from depth_pro_ros.offline.outputs import (
+    Result,
+    beside,
+    have_all,
+    read_record,
+    write_record,
+    write_result,
+)
+from depth_pro_ros.offline.run import BAD_FILE, Records, Run, Stopwatch, failed, make_record
+from depth_pro_ros.offline.summary import Record
+from depth_pro_ros.offline.video import frame_rate, read_frames, side_by_side, write_video
+
+JPEG_QUALITY = 95
+
+
+@dataclasses.dataclass(frozen=True)
+class VideoFiles:
+    """Where the results of a video lie, and those of its frames until the video is whole."""
+
+    stem: Path
+    frames: int
+
+    @property
+    def video(self) -> Path:
+        """Picture and depth side by side."""
+        return beside(self.stem, '_depth.mp4')
+
+    @property
+    def record(self) -> Path:
+        """Intrinsics; written last."""
+        return beside(self.stem, '.json')
+
+    @property
+    def parts(self) -> Path:
+        """Frames for the video, kept so that a run that is cut off goes on where it was."""
+        return self.stem.with_name(f'.{self.stem.name}.parts')
+
+    def part(self, index: int) -> Path:
+        """One frame for the video."""
+        return self.parts / f'{index:06d}.jpg'
+
+    def frame_stem(self, index: int) -> Path:
+        """Name of the files of one frame, in a folder that is named as the video."""
+        return self.stem / f'{index:06d}'
+
+    def have_frame(self, index: int, formats: tuple[str, ...]) -> bool:
+        """Tell whether the chosen formats of a frame are there."""
+        return have_all(self.frame_stem(index), formats)
+
+    def are_whole(self, formats: tuple[str, ...]) -> bool:
+        """Tell whether the video is there, and the chosen formats of all frames."""
+        return self.video.is_file() and all(
+            self.have_frame(index, formats) for index in range(self.frames)
+        )
+
+
+def estimate_video(run: Run, source: Source, frames: int) -> Records:
+    """Estimate a video of so many frames, unless it was finished before."""
+    files = VideoFiles(run.output / source.name, frames)
+    formats = run.settings.formats or ()
+    record = run.finished(source, files.record)
+    if record is not None and files.are_whole(formats):
+        run.bar.update(frames)
+        yield record
+        return
+    watch = Stopwatch()
+    try:
+        settled = settle_video(run, source, files)
+        estimate_frames(run, source, files, settled)
+        parts = [files.part(index) for index in range(frames)]
+        write_video(files.video, parts, frame_rate(source.path))
+        record = read_record(files.parts / 'record.json') or {}
+        record |= {'frames': frames, 'seconds': watch.seconds()}
+        write_record(files.record, record)
+        shutil.rmtree(files.parts, ignore_errors=True)
+        run.report(record)
+    except BAD_FILE as error:
+        record = failed(source.path, error)
+    yield record
+
+
+def settle_video(run: Run, source: Source, files: VideoFiles) -> Settled:
+    """Give the focal length and the colours of a video, as the run that was cut off had them."""
+    unfinished = run.finished(source, files.parts / 'record.json')
+    if unfinished is not None:
+        return Settled(**unfinished['clip'])
+    shutil.rmtree(files.parts, ignore_errors=True)  # made by other weights, or of another video
+    files.parts.mkdir(parents=True)
+    focal_px = run.settings.focal_px
+    pictures = (rgb for _, rgb in read_frames(source.path, samples(files.frames)))
+    settled = settle(run.estimator, ((rgb, focal_px) for rgb in pictures))
+    write_record(files.parts / 'record.json', video_record(run, source, settled))
+    return settled
+
+
+def video_record(run: Run, source: Source, settled: Settled) -> Record:
+    """Give the record of a video: as of a picture, with the focal length of the clip."""
+    _, rgb = next(read_frames(source.path, [0]))
+    height, width = rgb.shape[:2]
+    focal_source = 'network, median of the video'
+    if run.settings.focal_px is not None:
+        focal_source = 'given'
+    elif run.settings.per_frame_focal:
+        focal_source = 'network, frame by frame; this is the median'
+    camera = Intrinsics.from_focal(settled.focal_px, width, height)
+    record = make_record(run, source, camera, settled.colours_m, focal_source)
+    return record | {'clip': dataclasses.asdict(settled)}
+
+
+def estimate_frames(run: Run, source: Source, files: VideoFiles, settled: Settled) -> None:
+    """Estimate the frames that are not there yet."""
+    formats = run.settings.formats or ()
+    missing = {
+        index
+        for index in range(files.frames)
+        if not (files.part(index).is_file() and files.have_frame(index, formats))
+    }
+    run.bar.update(files.frames - len(missing))
+    if formats:
+        files.stem.mkdir(exist_ok=True)
+    per_frame = run.settings.per_frame_focal and run.settings.focal_px is None
+    for index, rgb in read_frames(source.path, missing):
+        prediction = run.estimator.predict(rgb, None if per_frame else settled.focal_px)
+        result = Result(rgb, prediction, settled.colours_m)
+        if formats:
+            stem = files.frame_stem(index)
+            write_result(stem, formats, result)
+            write_record(beside(stem, '.json'), dataclasses.asdict(result.intrinsics))
+        picture = side_by_side(rgb, prediction.depth_m, settled.colours_m)
+        quality = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
+        jpeg = cv2.imencode('.jpg', cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), quality)[1]
+        write_aside(files.part(index), jpeg.tofile)
+        run.bar.update()
