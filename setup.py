@@ -47,7 +47,7 @@ setup(
         'ros-kilted': ros_wheels('kilted'),
         'exr': ['openexr>=3.3'],
         'evaluate': ['h5py>=3.6', 'rich>=12', 'scipy>=1.8'],
-        'train': ['moderngl>=5.8', 'onnx>=1.15'],
+        'train': ['matplotlib>=3.6', 'moderngl>=5.8', 'onnx>=1.15'],
         'test': [
             'colcon-common-extensions',
             'mypy',

@@ -8,11 +8,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from depth_pro_ros import __version__
+from depth_pro_ros.training.commands import add_training
 
 EXTRAS = {
     'OpenEXR': 'exr',
     'cv2': 'opencv',
     'h5py': 'evaluate',
+    'matplotlib': 'train',
+    'moderngl': 'train',
+    'onnx': 'train',
     'rich': 'evaluate',
     'scipy': 'evaluate',
 }
@@ -28,6 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest='command', required=True, metavar='COMMAND')
     add_estimate(commands)
     add_evaluate(commands)
+    add_training(commands)
     args = parser.parse_args(argv)
     try:
         code: int = args.run(args)

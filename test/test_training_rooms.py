@@ -61,10 +61,8 @@ def test_depth_of_a_box_is_exact(renderer):
 
 
 def test_a_seed_gives_the_same_room(pieces, renderer, monkeypatch):
-    monkeypatch.setattr(rooms, 'RENDER_PX', 96)
-    monkeypatch.setattr(rooms, 'FRAME_PX', 64)
     monkeypatch.setattr(rooms, 'VIEWS_PER_ROOM', 2)
-    one, two = (rooms.render_room(renderer, 5) for _ in range(2))
+    one, two = (rooms.render_room(renderer, 5, size_px=64) for _ in range(2))
     assert one
     for a, b in zip(one, two, strict=True):
         np.testing.assert_array_equal(a.rgb, b.rgb)

@@ -11,7 +11,7 @@ from depth_pro_ros.network import DepthPro, DepthProConfig
 from depth_pro_ros.network.checkpoint import load_network, read_record
 from depth_pro_ros.training import dinov2
 from depth_pro_ros.training import train as training
-from depth_pro_ros.training.frames import Frames, collate
+from depth_pro_ros.training.frames import collate
 from depth_pro_ros.training.measure import by_constants, measure
 from depth_pro_ros.training.progressive import (
     forward_whole_image,
@@ -19,6 +19,7 @@ from depth_pro_ros.training.progressive import (
     start_as_upsampling,
 )
 from depth_pro_ros.training.rooms import Frame, write_frames
+from depth_pro_ros.training.sources import open_frames
 from depth_pro_ros.training.stages import Stage
 from depth_pro_ros.training.train import compute_loss, schedule, train
 
@@ -48,14 +49,13 @@ def data(tmp_path):
         frames.append(Frame(rgb, depth_m, float(rng.uniform(50, 80))))
     folder = tmp_path / 'frames'
     write_frames(folder, frames, seed=0)
-    return folder
+    return open_frames(folder)
 
 
 def test_frames_survive_the_disk(data):
-    frames = Frames(data)
-    assert len(frames) == 8
-    assert frames[3].depth_m.dtype == np.float16 and frames[3].rgb.shape == (48, 48, 3)
-    assert 50 <= frames[3].fov_deg <= 80
+    assert len(data) == 8
+    assert data[3].depth_m.dtype == np.float16 and data[3].rgb.shape == (48, 48, 3)
+    assert 50 <= data[3].fov_deg <= 80
 
 
 def test_the_whole_image_path_agrees_with_the_network():
@@ -99,8 +99,7 @@ def test_training_lowers_the_loss_and_writes_what_it_did(data, tmp_path):
     torch.set_num_threads(1)
     output = tmp_path / 'tiny.safetensors'
     train(fresh_network(), data, data, output, STAGES)
-    frames = Frames(data)
-    batch = collate([frames[i] for i in range(8)], TINY.image_size, output_px(TINY, True))
+    batch = collate([data[i] for i in range(8)], TINY.image_size, output_px(TINY, True))
     with torch.no_grad():
         before = compute_loss(fresh_network(), batch, STAGES[0])[1]
         after = compute_loss(load_network(output).float(), batch, STAGES[0])[1]
@@ -150,12 +149,11 @@ def test_interrupted_training_goes_on_to_the_same_weights(data, tmp_path, monkey
 
 
 def test_the_blind_baselines_measure_as_they_should(data):
-    frames = Frames(data)
-    scores = {n: measure(p, frames, 64) for n, p in by_constants(frames).items()}
+    scores = {n: measure(p, data, 64) for n, p in by_constants(data).items()}
     assert (
         0 < scores['mean map']['abs_rel_scaled'] <= scores['constant depth']['abs_rel_scaled'] + 0.2
     )
-    truth = measure(lambda b: (b.inverse_depth[0, 0].numpy(), b.fov_deg.numpy()), frames, 64)
+    truth = measure(lambda b: (b.inverse_depth[0, 0].numpy(), b.fov_deg.numpy()), data, 64)
     assert truth['abs_rel'] == 0 and truth['delta1'] == 1 and truth['fov_error_deg'] == 0
 
 

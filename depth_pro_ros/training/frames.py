@@ -1,7 +1,8 @@
-"""Rendered frames on disk -> augmented training batches."""
+"""Pictures with depth -> augmented training batches."""
 
-import json
-from pathlib import Path
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import cv2
@@ -24,25 +25,24 @@ class Batch(NamedTuple):
 
 
 class Frames:
-    """The frames of a folder that `rooms` wrote; each stays in memory once read."""
+    """Frames that are read when first asked for, and stay in memory then."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.names = [
-            each['name'] for each in json.loads((folder / 'frames.json').read_text())['frames']
-        ]
+    def __init__(self, readers: Sequence[Callable[[], Frame]]) -> None:
+        self.readers = readers
         self._kept: dict[int, Frame] = {}
 
     def __len__(self) -> int:
-        return len(self.names)
+        return len(self.readers)
 
     def __getitem__(self, index: int) -> Frame:
         if index not in self._kept:
-            path = self.folder / self.names[index]
-            rgb = np.ascontiguousarray(np.asarray(cv2.imread(f'{path}.jpg'))[..., ::-1])
-            with np.load(f'{path}.npz') as stored:
-                self._kept[index] = Frame(rgb, stored['depth_m'], float(stored['fov_deg']))
+            self._kept[index] = self.readers[index]()
         return self._kept[index]
+
+    def hold_out(self, share: float = 0.1) -> tuple[Frames, Frames]:
+        """Give all but the last part, and that part: neighbours in a recording look alike."""
+        first = len(self) - max(1, round(share * len(self)))
+        return Frames(self.readers[:first]), Frames(self.readers[first:])
 
 
 def augment(frame: Frame, rng: np.random.Generator) -> Frame:
@@ -62,11 +62,11 @@ def crop(frame: Frame, ratio: float, stretch: float, shift: np.ndarray) -> Frame
     canonical inverse depth, computed from it later, with it. At most a third of the margin is
     used for the shift, which keeps the principal point near the centre.
     """
-    size = frame.depth_m.shape[0]
-    width, height = round(size * ratio), round(size * min(ratio * stretch, 1.0))
-    x = round((size - width) * (0.5 + shift[0] / 6))
-    y = round((size - height) * (0.5 + shift[1] / 6))
-    fov_deg = fov_from_focal(focal_from_fov(frame.fov_deg, size), width)
+    old_height, old_width = frame.depth_m.shape
+    width, height = round(old_width * ratio), round(old_height * min(ratio * stretch, 1.0))
+    x = round((old_width - width) * (0.5 + shift[0] / 6))
+    y = round((old_height - height) * (0.5 + shift[1] / 6))
+    fov_deg = fov_from_focal(focal_from_fov(frame.fov_deg, old_width), width)
     box = np.s_[y : y + height, x : x + width]
     return Frame(frame.rgb[box], frame.depth_m[box], fov_deg)
 

@@ -35,7 +35,8 @@ def by_constants(frames: Frames) -> dict[str, Predict]:
     pictures = [collate([frame], MEASURE_PX, MEASURE_PX) for frame in some]
     c = np.stack([p.inverse_depth[0, 0].numpy() for p in pictures])
     focal = np.array([focal_from_fov(p.fov_deg.item(), 1) for p in pictures])
-    depth_m = np.median(focal[:, None, None] / c, axis=0)
+    depth_m = np.nanmedian(focal[:, None, None] / c, axis=0)
+    depth_m[np.isnan(depth_m)] = np.nanmedian(depth_m)
     fov_deg = np.array([np.mean([p.fov_deg.item() for p in pictures])])
 
     def answer(depth_m: np.ndarray) -> Predict:
@@ -55,6 +56,8 @@ def measure(predict: Predict, frames: Frames, input_px: int) -> dict[str, float]
         focal = focal_from_fov(frames[i].fov_deg, 1)
         depth_m = focal / target
         seen = (depth_m > NEAR_M) & (depth_m < FAR_M)
+        if not seen.any():
+            continue
         predicted_m = np.clip(focal / np.maximum(c[seen], 1e-6), NEAR_M, FAR_M)  # as is usual
         ratio = predicted_m / depth_m[seen]
         scaled = ratio / np.median(ratio)

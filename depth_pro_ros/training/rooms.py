@@ -21,14 +21,15 @@ from depth_pro_ros.training.shell import build_shell
 
 VIEWS_PER_ROOM = 6
 FRAME_PX = 384
-RENDER_PX = 512
+SUPERSAMPLE = 4 / 3
 
 
 @dataclass(frozen=True)
 class Frame:
-    """A picture stretched to a square, with its truth.
+    """A picture with its truth; rendered ones are stretched to a square.
 
-    rgb: (S, S, 3) uint8. depth_m: (S, S) float16, along the optical axis. fov_deg: horizontal.
+    rgb: (H, W, 3) uint8. depth_m: (H, W) float16 along the optical axis, NaN where unknown.
+    fov_deg: horizontal.
     """
 
     rgb: np.ndarray
@@ -47,7 +48,9 @@ def build_room(seed: int, held_out: bool = False) -> tuple[Scene, np.random.Gene
     return scene, rng
 
 
-def render_room(renderer, seed: int, held_out: bool = False) -> list[Frame]:
+def render_room(
+    renderer, seed: int, held_out: bool = False, size_px: int = FRAME_PX
+) -> list[Frame]:
     """Render up to VIEWS_PER_ROOM views of the room of a seed."""
     scene, rng = build_room(seed, held_out)
     views = [view for _ in range(VIEWS_PER_ROOM) if (view := find_view(scene, rng))]
@@ -56,10 +59,10 @@ def render_room(renderer, seed: int, held_out: bool = False) -> list[Frame]:
     frames = []
     for view in views:
         linear, depth_m = renderer.render(view)
-        step = np.linspace(0, RENDER_PX - 1, FRAME_PX).round().astype(int)
+        step = np.linspace(0, renderer.size_px - 1, size_px).round().astype(int)
         depth_m = depth_m[np.ix_(step, step)]
         if plausible(depth_m):
-            size = (FRAME_PX, FRAME_PX)
+            size = (size_px, size_px)
             rgb = photograph(cv2.resize(linear, size, interpolation=cv2.INTER_AREA), rng)
             frames.append(Frame(rgb, depth_m.astype(np.float16), view.fov_deg))
     return frames
@@ -72,6 +75,7 @@ def rooms(
     seed: int = 0,
     held_out: bool = False,
     workers: int | None = None,
+    size_px: int = FRAME_PX,
 ) -> None:
     """Render `count` frames into `output`: 000000.jpg, 000000.npz and frames.json.
 
@@ -80,9 +84,9 @@ def rooms(
     """
     furniture.catalogue()
     os.environ.setdefault('LP_NUM_THREADS', '1')
-    jobs = ((seed * 1_000_003 + i, held_out) for i in range(10 * count))
+    jobs = ((seed * 1_000_003 + i, held_out, size_px) for i in range(10 * count))
     context = multiprocessing.get_context('spawn')
-    with context.Pool(workers or os.cpu_count(), _start_worker) as pool:
+    with context.Pool(workers or os.cpu_count(), _start_worker, (size_px,)) as pool:
         rendered = (frame for frames in pool.imap(_render_job, jobs) for frame in frames)
         write_frames(output, tqdm(islice(rendered, count), total=count, unit='frame'), seed)
     if preview:
@@ -119,13 +123,13 @@ def write_preview(folder: Path, path: Path, rows: int = 6, columns: int = 4) -> 
 _renderer = None
 
 
-def _start_worker() -> None:
+def _start_worker(size_px: int) -> None:
     global _renderer
     from depth_pro_ros.training.renderer import Renderer
 
     cv2.setNumThreads(1)
-    _renderer = Renderer(RENDER_PX)
+    _renderer = Renderer(round(size_px * SUPERSAMPLE))
 
 
-def _render_job(job: tuple[int, bool]) -> list[Frame]:
+def _render_job(job: tuple[int, bool, int]) -> list[Frame]:
     return render_room(_renderer, *job)

@@ -1,6 +1,7 @@
 """What is trained in which order, and with which losses (arXiv 2410.02073, section 3.2 and 3.3)."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -36,6 +37,23 @@ STAGES = {
 }
 """In this order: `whole` teaches room shape and scale cheaply; then the paper's two stages on the
 full network, and its field-of-view stage, which leaves depth as it is."""
+
+
+def choose(
+    names: Sequence[str], steps: int | None, batch: int | None, rate: float | None
+) -> tuple[Stage, ...]:
+    """Give stages by their names, in the order of training, with what is not None changed."""
+    stages = [stage for name, stage in STAGES.items() if name in names]
+    return tuple(
+        replace(
+            stage,
+            steps=steps or stage.steps,
+            batch=batch or stage.batch,
+            rate=rate or stage.rate,
+            encoder_rate=stage.encoder_rate * (rate or stage.rate) / stage.rate,
+        )
+        for stage in stages
+    )
 
 
 def trained_parameters(network: DepthPro, stage: Stage) -> tuple[list[nn.Parameter], ...]:

@@ -23,7 +23,7 @@ from depth_pro_ros.training.stages import STAGES, Stage, stage_losses, trained_p
 
 CLIP_NORM = 1.0
 EMA_DECAY = 0.998
-SAVE_SECONDS = 120
+SAVE_SECONDS, LOG_STEPS = 120, 10
 
 
 class Batches(IterableDataset):
@@ -46,19 +46,20 @@ class Batches(IterableDataset):
 
 def train(
     network: DepthPro,
-    data: Path,
-    held_out: Path,
+    frames: Frames,
+    held_out: Frames,
     output: Path,
     stages: Sequence[Stage] = tuple(STAGES.values()),
     seed: int = 0,
 ) -> DepthPro:
-    """Train a network on the frames of `data` and write it to `output` (safetensors).
+    """Train a network on `frames` and write it to `output` (safetensors).
 
     held_out: frames of other rooms; measured after every stage, beside two blind baselines.
-    `metrics.jsonl` beside the output grows by a line each ten steps. A run that was cut off goes
-    on from the `.state` file beside the output, which a finished run removes.
+    `metrics.jsonl` beside the output grows by a line every ten steps, with their mean losses. A
+    run that was cut off goes on from the `.state` file beside the output, which a finished run
+    removes.
     """
-    frames, unseen, network = Frames(data), Frames(held_out), network.float().train()
+    network = network.float().train()
     path = output.with_suffix('.state')
     plan = {'seed': seed, 'frames': len(frames), 'stages': [asdict(stage) for stage in stages]}
     saved = load_state(path, plan)
@@ -68,7 +69,7 @@ def train(
             record = saved['record']
         else:
             blind = by_constants(frames).items()
-            baselines = {name: measure(p, unseen, network.config.image_size) for name, p in blind}
+            baselines = {name: measure(p, held_out, network.config.image_size) for name, p in blind}
             record = {**plan, 'baselines': baselines, 'stages': []}
             write_line(log, {'baselines': baselines})
         for number in range(saved.get('number', 0), len(stages)):
@@ -84,7 +85,7 @@ def train(
             save_network(output, network, record)  # measuring takes minutes: keep what there is
             result = measure(
                 by_network(network, whole_image=stage.name == 'whole'),
-                unseen,
+                held_out,
                 network.config.image_size,
             )
             minutes = round((time.monotonic() - began) / 60, 1)
@@ -123,7 +124,7 @@ def train_stage(
     batches = DataLoader(
         Batches(frames, stage, network, seed, first), batch_size=None, num_workers=1
     )
-    last_save = time.monotonic()
+    last_save, recent = time.monotonic(), list[dict[str, float]]()
     steps = tqdm(range(first, stage.steps), initial=first, total=stage.steps, desc=stage.name)
     for step, batch in zip(steps, batches, strict=False):
         for group in optimizer.param_groups:
@@ -137,12 +138,15 @@ def train_stage(
         with torch.no_grad():
             decay = min(EMA_DECAY, (step + 1) / (step + 10))
             torch._foreach_lerp_(average, trained, 1 - decay)
-        if step % 10 == 0:
-            steps.set_postfix(loss=f'{loss.item():.3f}')
-            write_line(log, {'stage': stage.name, 'step': step, 'loss': loss.item(), **parts})
+        recent.append({'loss': loss.item(), **parts})
+        if (step + 1) % LOG_STEPS == 0:
+            means = {k: round(sum(each[k] for each in recent) / len(recent), 5) for k in recent[0]}
+            steps.set_postfix(loss=f'{means["loss"]:.3f}')
+            write_line(log, {'stage': stage.name, 'step': step + 1, **means})
+            recent.clear()
         if time.monotonic() - last_save > SAVE_SECONDS:
             save(step=step + 1, optimizer=optimizer.state_dict(), average=average)
-            last_save = time.monotonic()
+            last_save, recent = time.monotonic(), list[dict[str, float]]()
     with torch.no_grad():
         for parameter, mean in zip(trained, average, strict=True):
             parameter.copy_(mean)
@@ -155,9 +159,7 @@ def compute_loss(network: DepthPro, batch: Batch, stage: Stage) -> tuple[Tensor,
         run = forward_whole_image if stage.whole_image else DepthPro.__call__
         answer = run(network, batch.image)
     parts = stage_losses(stage, answer, batch.inverse_depth, batch.fov_deg)
-    return torch.stack(list(parts.values())).sum(), {
-        name: round(part.item(), 5) for name, part in parts.items()
-    }
+    return torch.stack(list(parts.values())).sum(), {n: part.item() for n, part in parts.items()}
 
 
 def schedule(step: int, steps: int, warm_up: float = 0.04, decay: float = 0.35) -> float:

@@ -1,4 +1,4 @@
-"""Handing what one network has learned to another of a different size."""
+"""What a network is before training: nothing, DINOv2, or what another one has learned."""
 
 import re
 
@@ -7,7 +7,31 @@ import torch.nn.functional as F
 from timm.layers import resample_abs_pos_embed
 from torch import Tensor
 
-from depth_pro_ros.network import DepthPro
+from depth_pro_ros.network import DepthPro, DepthProConfig
+from depth_pro_ros.network.checkpoint import load_network
+from depth_pro_ros.network.weights import find_weights
+from depth_pro_ros.training.dinov2 import load_backbone
+from depth_pro_ros.training.progressive import start_as_upsampling
+
+MEAN_C, MEAN_FOV_DEG = 0.38, 64.0
+
+
+def start_network(init: str, preset: str | None = None) -> DepthPro:
+    """Give the network that training begins with.
+
+    init: `dinov2` (its first blocks), `none` (random), or weights by name or file, handed over to
+    a network of the preset; without a preset the weights' own network, or `small`.
+    """
+    source = None if init in ('dinov2', 'none') else load_network(find_weights(init)).float()
+    if source and not preset:
+        return source
+    network = DepthPro(DepthProConfig.preset(preset or 'small'))
+    start_as_upsampling(network, MEAN_C, MEAN_FOV_DEG)
+    if source:
+        take_over(network, source)
+    elif init == 'dinov2':
+        load_backbone(network)
+    return network
 
 
 @torch.no_grad()

@@ -1,0 +1,146 @@
+"""The commands that make networks: `depth_pro rooms`, `train` and `distil`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from depth_pro_ros.network import DepthPro
+
+STAGES = ('whole', '1', '2', 'fov')
+WRITES = (
+    'Writes the weights FILE, and metrics.jsonl and metrics.png beside it. A run that was cut off '
+    'goes on where it was when the same command is given again.'
+)
+
+
+def add_training(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the three commands."""
+    add_rooms(commands)
+    add_train(commands)
+    add_distil(commands)
+
+
+def add_rooms(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add `depth_pro rooms`."""
+    parser = commands.add_parser(
+        'rooms',
+        help='render furnished rooms with exact depth, to train on',
+        description='Writes 000000.jpg, 000000.npz (depth_m, fov_deg) ... and frames.json.',
+    )
+    parser.add_argument('--count', type=int, required=True, help='frames, six a room')
+    parser.add_argument('--output', type=Path, required=True, metavar='DIR')
+    parser.add_argument('--preview', type=Path, metavar='PNG', help='also write a contact sheet')
+    parser.add_argument('--seed', type=int, default=0, help='same seed, same frames (%(default)s)')
+    parser.add_argument('--size', type=int, default=384, help='side in pixels (%(default)s)')
+    parser.add_argument(
+        '--held-out', action='store_true', help='furnish with what training rooms never contain'
+    )
+    parser.add_argument('--workers', type=int, help='processes (default: one a core)')
+    parser.set_defaults(run=run_rooms)
+
+
+def run_rooms(args: argparse.Namespace) -> int:
+    """Render."""
+    from depth_pro_ros.training.rooms import rooms
+
+    rooms(args.count, args.output, args.preview, args.seed, args.held_out, args.workers, args.size)
+    return 0
+
+
+def add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add `depth_pro train`."""
+    parser = commands.add_parser(
+        'train', help='train or fine-tune a network', description=f'Trains a network. {WRITES}'
+    )
+    parser.add_argument(
+        '--data',
+        type=Path,
+        required=True,
+        metavar='DIR',
+        help='rendered rooms, or what `evaluate` reads: a data set, a folder with frames.json',
+    )
+    parser.add_argument('--preset', default='small', help='small or large (%(default)s)')
+    parser.add_argument(
+        '--init', default='dinov2', help='dinov2, none, small or a weights file (%(default)s)'
+    )
+    add_run_options(parser)
+    parser.set_defaults(run=run_train)
+
+
+def add_distil(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add `depth_pro distil`."""
+    parser = commands.add_parser(
+        'distil',
+        help='teach a small network with a big one, on pictures without depth',
+        description="Keeps the teacher's answers in the folder FILE.labels, then trains on them. "
+        + WRITES,
+    )
+    parser.add_argument(
+        '--images', type=Path, required=True, metavar='DIR', help='pictures, any depth of folders'
+    )
+    parser.add_argument('--teacher', required=True, help='depth_pro (official), small or a file')
+    parser.add_argument(
+        '--student', default='small', help='what learns: small or a weights file (%(default)s)'
+    )
+    add_run_options(parser)
+    parser.set_defaults(run=run_distil)
+
+
+def add_run_options(parser: argparse.ArgumentParser) -> None:
+    """Add what all training has."""
+    parser.add_argument('--output', type=Path, required=True, metavar='FILE', help='.safetensors')
+    parser.add_argument(
+        '--held-out',
+        type=Path,
+        metavar='DIR',
+        help='frames to measure on (default: the last tenth of the data, which is not learned)',
+    )
+    parser.add_argument(
+        '--stage', nargs='+', choices=STAGES, default=STAGES, help='in this order (default: all)'
+    )
+    parser.add_argument('--steps', type=int, help="instead of each stage's own number")
+    parser.add_argument('--batch', type=int, help="pictures a step, instead of each stage's own")
+    parser.add_argument('--rate', type=float, help="learning rate, instead of each stage's own")
+    parser.add_argument('--seed', type=int, default=0, help='(%(default)s)')
+
+
+def run_train(args: argparse.Namespace) -> int:
+    """Train on pictures with depth."""
+    from depth_pro_ros.training.start import start_network
+
+    return run_stages(args, start_network(args.init, args.preset), args.data)
+
+
+def run_distil(args: argparse.Namespace) -> int:
+    """Label pictures with the teacher, then train the student on them."""
+    from depth_pro_ros.network.checkpoint import load_network
+    from depth_pro_ros.network.weights import find_weights
+    from depth_pro_ros.training.distil import label, read_pictures
+    from depth_pro_ros.training.start import start_network
+
+    student = start_network(args.student)
+    labels = args.output.with_suffix('.labels')
+    label(load_network(find_weights(args.teacher)).float(), read_pictures(args.images), labels)
+    return run_stages(args, student, labels)
+
+
+def run_stages(args: argparse.Namespace, network: DepthPro, data: Path) -> int:
+    """Train a network on what lies in the folder `data`, and draw how it went."""
+    from depth_pro_ros.training.plot import plot_metrics
+    from depth_pro_ros.training.sources import open_frames
+    from depth_pro_ros.training.stages import choose
+    from depth_pro_ros.training.train import train
+
+    frames = open_frames(data)
+    if args.held_out:
+        held_out = open_frames(args.held_out)
+    else:
+        frames, held_out = frames.hold_out()
+    stages = choose(args.stage, args.steps, args.batch, args.rate)
+    args.output.parent.mkdir(parents=True, exist_ok=True)
+    train(network, frames, held_out, args.output, stages, args.seed)
+    plot_metrics(args.output.with_name('metrics.jsonl'), args.output.with_name('metrics.png'))
+    return 0

@@ -1,0 +1,179 @@
+"""`depth_pro rooms`, `train` and `distil`, from nothing to weights."""
+
+import dataclasses
+import json
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from networks import lively_network
+
+from depth_pro_ros import cli
+from depth_pro_ros.network import DepthPro, DepthProConfig
+from depth_pro_ros.network.checkpoint import load_network, read_record, save_network
+from depth_pro_ros.training import furniture
+from depth_pro_ros.training.measure import by_network, measure
+from depth_pro_ros.training.sources import open_frames
+from depth_pro_ros.training.start import start_network, take_over
+
+MINIATURE = DepthProConfig(
+    tile_size=64,
+    scales=2,
+    vit_width=96,
+    vit_depth=3,
+    vit_heads=3,
+    intermediate_blocks=(0, 1),
+    share_vit=True,
+    neck_dims=(24, 24, 32, 32),
+    decoder_dim=24,
+    head_dim=8,
+    antialias=True,
+)
+
+
+@pytest.fixture
+def miniature(monkeypatch):
+    """Make `small` a network that trains in seconds."""
+    monkeypatch.setattr(DepthProConfig, 'small', classmethod(lambda cls: MINIATURE))
+    torch.manual_seed(0)
+    torch.set_num_threads(1)
+
+
+def depth_losses(output, stage: str) -> list[float]:
+    """Read what metrics.jsonl beside a weights file says of depth, every ten steps of a stage."""
+    lines = output.with_name('metrics.jsonl').read_text().splitlines()
+    entries = [json.loads(line) for line in lines]
+    return [e['mae'] + e['log'] for e in entries if e.get('stage') == stage and 'step' in e]
+
+
+def test_from_rooms_to_weights_that_beat_a_constant(tmp_path, miniature):
+    pytest.importorskip('moderngl')
+    try:
+        furniture.catalogue()
+    except furniture.FurnitureMissingError as error:
+        pytest.skip(str(error))
+    rooms, held_out, output = tmp_path / 'rooms', tmp_path / 'held_out', tmp_path / 'a.safetensors'
+    small = ['--size', '96', '--output']
+    sheet = ['--preview', str(tmp_path / 'sheet.png')]
+    assert cli.main(['rooms', '--count', '150', *small, str(rooms), *sheet]) == 0
+    assert (
+        cli.main(['rooms', '--count', '40', '--held-out', '--seed', '9', *small, str(held_out)])
+        == 0
+    )
+    assert cv2.imread(str(tmp_path / 'sheet.png')).shape == (6 * 192, 8 * 192, 3)
+    where = ['--data', str(rooms), '--held-out', str(held_out), '--output', str(output)]
+    common = ['train', *where, '--init', 'none', '--batch', '12', '--steps', '250']
+    assert cli.main([*common, '--rate', '2e-3', '--stage', 'whole']) == 0
+    init = ['--init', str(output), '--batch', '4', '--steps', '15']
+    assert cli.main(['train', *where, *init, '--stage', '1', '2', 'fov']) == 0
+    record = read_record(output)
+    assert [stage['name'] for stage in record['stages']] == ['1', '2', 'fov']
+    losses = depth_losses(output, 'whole')
+    assert np.mean(losses[-8:]) < 0.93 * losses[0]
+    result, blind = record['stages'][-1]['held_out'], record['baselines']['constant depth']
+    assert result['abs_rel'] < 0.97 * blind['abs_rel']
+    assert result['delta1'] > blind['delta1']
+    assert cv2.imread(str(tmp_path / 'metrics.png')).std() > 5
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """Twenty pictures of blobs."""
+    folder = tmp_path / 'pictures'
+    folder.mkdir()
+    for i in range(20):
+        rng = np.random.default_rng(i)
+        picture = cv2.GaussianBlur(rng.uniform(0, 255, (60, 80, 3)), (0, 0), 8)
+        stretched = cv2.normalize(picture, None, 0, 255, cv2.NORM_MINMAX).astype(np.uint8)
+        cv2.imwrite(str(folder / f'{i:02}.png'), stretched)
+    return folder
+
+
+def test_a_student_comes_to_agree_with_its_teacher(tmp_path, pictures, miniature):
+    teacher = lively_network(dataclasses.replace(MINIATURE, vit_depth=4))
+    save_network(tmp_path / 'teacher.safetensors', teacher, {})
+    smaller = dataclasses.replace(MINIATURE, vit_width=48, decoder_dim=16, neck_dims=(16,) * 4)
+    student = DepthPro(smaller)
+    take_over(student, start_network('none'))
+    save_network(tmp_path / 'student.safetensors', student, {})
+    output = tmp_path / 'out.safetensors'
+    who = ['--teacher', str(tmp_path / 'teacher.safetensors'), '--images', str(pictures)]
+    into = ['--student', str(tmp_path / 'student.safetensors'), '--output', str(output)]
+    how = ['--stage', 'whole', '1', '--steps', '60', '--batch', '8', '--rate', '3e-3']
+    assert cli.main(['distil', *who, *into, *how]) == 0
+    labels = open_frames(output.with_suffix('.labels'))
+    assert len(labels) == 20 and labels[0].rgb.shape == (60, 80, 3)
+    _, held_out = labels.hold_out()
+    px = MINIATURE.image_size
+    before = measure(by_network(student), held_out, px)
+    after = measure(by_network(load_network(output).float()), held_out, px)
+    assert after['abs_rel'] < 0.7 * before['abs_rel']
+    own = measure(by_network(teacher), labels, px)
+    assert own['delta1'] > 0.95  # labels of a smaller picture, in half precision
+    losses = depth_losses(output, 'whole')
+    assert np.mean(losses[-2:]) < np.mean(losses[:2])
+
+
+def test_fine_tuning_on_a_folder_of_ones_own(tmp_path, miniature):
+    entries = []
+    for i in range(10):
+        depth_m = np.linspace(1, 2 + 0.2 * i, 80)[None].repeat(60, 0)
+        grey = (250 / depth_m).astype(np.uint8)[..., None].repeat(3, -1)
+        millimetres = (1000 * depth_m).astype(np.uint16)
+        millimetres[:, 20:30] = 0
+        cv2.imwrite(str(tmp_path / f'f{i}.png'), grey)
+        cv2.imwrite(str(tmp_path / f'd{i}.png'), millimetres)
+        entry = {'name': f'hall_{i}', 'image': f'f{i}.png', 'depth': f'd{i}.png', 'fx': 70.0}
+        entries.append({**entry, 'depth_units_per_metre': 1000})
+    (tmp_path / 'frames.json').write_text(json.dumps({'frames': entries}))
+    output = tmp_path / 'tuned.safetensors'
+    start = tmp_path / 'start.safetensors'
+    save_network(start, start_network('none'), {})
+    how = ['--stage', 'whole', '--steps', '40', '--batch', '6']
+    command = ['train', '--data', str(tmp_path), '--init', str(start), '--output', str(output)]
+    assert cli.main([*command, *how]) == 0
+    _, held_out = open_frames(tmp_path).hold_out()
+    assert np.isnan(held_out[0].depth_m[:, 22:28]).all()
+    px = MINIATURE.image_size
+    before = measure(by_network(load_network(start).float(), whole_image=True), held_out, px)
+    after = measure(by_network(load_network(output).float(), whole_image=True), held_out, px)
+    assert after['abs_rel'] < 0.7 * before['abs_rel']
+
+
+def test_bad_input_ends_in_one_line(tmp_path, capsys):
+    output = ['--output', str(tmp_path / 'x.safetensors')]
+    empty = tmp_path / 'empty'
+    empty.mkdir()
+    for command, message in (
+        (['train', '--data', str(empty), '--init', 'none'], 'has none of the layouts'),
+        (['train', '--data', str(empty), '--init', 'nowhere.safetensors'], 'nowhere.safetensors'),
+        (['distil', '--images', str(empty), '--teacher', 'small'], 'holds no pictures'),
+    ):
+        assert cli.main([*command, *output]) == 1
+        error = capsys.readouterr().err.strip()
+        assert message in error and 'Traceback' not in error
+
+
+@pytest.mark.parametrize('grids', [(64, 128), (128, 64)])
+def test_a_network_takes_over_what_fits_another_size(grids):
+    source, target = (DepthPro(dataclasses.replace(MINIATURE, tile_size=t)) for t in grids)
+    assert take_over(target, source) == []
+    small, large = sorted((source, target), key=lambda n: n.config.tile_size)
+    picture = torch.rand(1, 3, small.config.image_size, small.config.image_size) * 0.1
+    bigger = torch.nn.functional.interpolate(picture, scale_factor=2)
+    with torch.inference_mode():
+        a, b = small(picture).fov_deg, large(bigger).fov_deg
+    torch.testing.assert_close(a, b, atol=3, rtol=0.1)
+
+
+def test_a_network_of_two_scales_takes_over_from_one_of_three():
+    three = DepthPro(
+        dataclasses.replace(MINIATURE, scales=3, tile_size=128, neck_dims=(24, 24, 32, 40, 32))
+    )
+    two = DepthPro(dataclasses.replace(MINIATURE, tile_size=128))
+    assert take_over(two, three) == []
+    torch.testing.assert_close(
+        two.decoder.fusions[3].out_conv.weight, three.decoder.fusions[4].out_conv.weight
+    )
+    torch.testing.assert_close(two.decoder.convs[2].weight, three.decoder.convs[2].weight)
