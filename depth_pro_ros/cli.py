@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         code: int = args.run(args)
     except ModuleNotFoundError as error:
-        extra = EXTRAS.get(error.name or '')
+        extra = EXTRAS.get((error.name or '').split('.')[0])
         package = f'depth_pro_ros[{extra}]' if extra else error.name
         print(f"depth_pro: {error.name} is missing: pip install '{package}'", file=sys.stderr)
         code = 1

@@ -6,6 +6,7 @@ import contextlib
 import math
 import os
 import struct
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -127,6 +128,17 @@ def depth_picture(
     )
 
 
+def prepare_folder(output: Path) -> None:
+    """Make the folder for results, and try whether it can be written. Raises WriteError."""
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(dir=output, prefix='.writable')
+        os.close(descriptor)
+        os.unlink(name)
+    except OSError as error:
+        raise WriteError(f'cannot write into {output}: {error.strerror}') from error
+
+
 def write_aside(path: Path, write: Callable[[Path], object]) -> None:
     """Let `write` fill a file beside `path`, then rename it: `path` is never half written.
 
@@ -146,8 +158,8 @@ def write_aside(path: Path, write: Callable[[Path], object]) -> None:
 def write_png(path: Path, image: NDArray[np.uint8] | NDArray[np.uint16]) -> None:
     """Write RGB uint8 (H, W, 3) or one uint16 channel (H, W) as PNG."""
     bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR) if image.ndim == 3 else image
-    encoded = cv2.imencode('.png', bgr)[1]
-    write_aside(path, lambda aside: encoded.tofile(aside))
+    encoded = cv2.imencode('.png', bgr)[1].tobytes()
+    write_aside(path, lambda aside: aside.write_bytes(encoded))
 
 
 def write_npz(path: Path, **arrays: object) -> None:

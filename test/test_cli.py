@@ -1,9 +1,13 @@
-"""`depth_pro estimate`, as a user runs it."""
+"""`depth_pro estimate` and `depth_pro evaluate`, as a user runs them."""
 
 from __future__ import annotations
 
+import json
+import resource
+import signal
 import subprocess
 import sys
+import time
 
 import cv2
 import numpy as np
@@ -11,7 +15,7 @@ import pytest
 from PIL import Image
 
 from depth_pro_ros import cli
-from depth_pro_ros.offline import unique_stems
+from depth_pro_ros.offline.outputs import PICTURE_FORMATS, WRITERS
 
 
 def run(*arguments: object, code: int = 0) -> subprocess.CompletedProcess:
@@ -39,7 +43,14 @@ def test_every_file_of_a_picture_is_written(tiny_weights, photo, tmp_path):
     result = run('estimate', photo, '--output', output, '--weights', tiny_weights)
     assert 'EXIF' in result.stdout + result.stderr
     names = {path.name for path in output.iterdir()}
-    assert names == {'photo.npz', 'photo_mm.png', 'photo_depth.png', 'photo.ply'}
+    assert names == {
+        'photo.npz',
+        'photo_mm.png',
+        'photo_depth.png',
+        'photo.ply',
+        'photo.json',
+        'summary.jsonl',
+    }
     found = np.load(output / 'photo.npz')
     depth_m = found['depth_m']
     assert depth_m.shape == (60, 80) and depth_m.dtype == np.float32
@@ -70,11 +81,6 @@ def test_a_file_that_is_no_picture_is_reported_and_the_rest_goes_on(tiny_weights
     assert (tmp_path / 'photo.npz').exists()
 
 
-def test_pictures_of_one_name_do_not_overwrite_each_other(tmp_path):
-    paths = [tmp_path / 'a' / 'x.jpg', tmp_path / 'b' / 'x.png', tmp_path / 'y.png']
-    assert unique_stems(paths) == ['0_x_jpg', '1_x_png', 'y']
-
-
 @pytest.mark.parametrize(
     ('arguments', 'message', 'code'),
     [
@@ -85,7 +91,7 @@ def test_pictures_of_one_name_do_not_overwrite_each_other(tmp_path):
         ),
         (['estimate', 'x.jpg', '--output', '{}', '--device', 'tpu'], "no device 'tpu'", 1),
         (['estimate', 'x.jpg'], 'required: --output', 2),
-        (['estimate', '--output', '{}'], 'required: IMAGE', 2),
+        (['estimate', '--output', '{}'], 'required: INPUT', 2),
         (['fly'], "invalid choice: 'fly'", 2),
     ],
 )
@@ -101,3 +107,127 @@ def test_ctrl_c_ends_quietly(monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(cli, 'run_estimate', interrupt)
     assert cli.main(['estimate', 'x.jpg', '--output', str(tmp_path)]) == 130
     assert 'interrupted' in capsys.readouterr().err
+
+
+def outcome(capsys, *arguments: object) -> tuple[int, list[str]]:
+    """Run the command in this process; give its exit code and its messages."""
+    code = cli.main([str(argument) for argument in arguments])
+    lines = capsys.readouterr().err.splitlines()
+    return code, [line for line in lines if line.startswith('depth_pro: ')]
+
+
+def test_options_name_what_there_is(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(['estimate', '--help'])
+    told = ' '.join(capsys.readouterr().out.split())
+    assert f'--format {{{",".join(WRITERS)}}}' in told
+    assert 'pictures: all but exr' in told and set(WRITERS) - set(PICTURE_FORMATS) == {'exr'}
+
+
+def test_a_zero_length_video_beside_a_good_picture(tiny_weights, photo, tmp_path, capsys):
+    video = tmp_path / 'clip.mp4'
+    video.write_bytes(b'')
+    code, messages = outcome(
+        capsys, 'estimate', video, photo, '--output', tmp_path / 'out', '--weights', tiny_weights
+    )
+    assert code == 1 and messages == [f'depth_pro: {video}: not a video that OpenCV can read']
+    assert (tmp_path / 'out' / 'photo.npz').exists()
+
+
+@pytest.mark.parametrize('command', ['estimate', 'evaluate'])
+def test_an_unwritable_folder(tiny_weights, photo, folder_of_frames, tmp_path, capsys, command):
+    (tmp_path / 'file').write_text('')
+    given = [photo] if command == 'estimate' else ['--data', folder_of_frames]
+    output = tmp_path / 'file' / 'out'
+    code, messages = outcome(capsys, command, *given, '--output', output, '--weights', tiny_weights)
+    assert (code, messages) == (1, [f'depth_pro: cannot write into {output}: Not a directory'])
+
+
+@pytest.fixture
+def small_files_only():
+    """Let no file grow beyond 20 kB: as on a full disk, writing fails in the middle."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_full_disk(tiny_weights, photo, tmp_path, capsys, small_files_only):
+    big = tmp_path / 'big.png'
+    pixels = np.random.default_rng(0).integers(0, 256, (400, 400, 3), np.uint8)
+    Image.fromarray(pixels).save(big)
+    output = tmp_path / 'out'
+    small_files_only()
+    code, messages = outcome(
+        capsys,
+        *('estimate', photo, big, photo.with_name('later.jpg'), '--format', 'ply'),
+        *('--output', output, '--weights', tiny_weights),
+    )
+    assert code == 1 and len(messages) == 1
+    assert messages[0].startswith(f'depth_pro: cannot write {output}')
+    assert not list(output.glob('.*')) and not list(output.glob('big*'))
+
+
+@pytest.fixture
+def folder_of_frames(tmp_path):
+    """Give a folder with frames.json and one frame that is 2 m away."""
+    folder = tmp_path / 'frames'
+    folder.mkdir()
+    cv2.imwrite(str(folder / 'a.png'), np.full((40, 60, 3), 90, np.uint8))
+    cv2.imwrite(str(folder / 'd.png'), np.full((40, 60), 2000, np.uint16))
+    frame = {'name': 'hall_1', 'image': 'a.png', 'depth': 'd.png', 'depth_units_per_metre': 1000.0}
+    (folder / 'frames.json').write_text(json.dumps({'frames': [frame]}))
+    return folder
+
+
+def test_evaluate_writes_its_three_files(tiny_weights, folder_of_frames, tmp_path, capsys):
+    output = tmp_path / 'out'
+    code = cli.main(
+        ['evaluate', '--data', str(folder_of_frames), '--weights', tiny_weights]
+        + ['--output', str(output), '--focal-px', '55']
+    )
+    assert code == 0
+    printed = capsys.readouterr().out
+    assert 'hall' in printed and 'constant, source' in printed
+    names = {path.name for path in output.iterdir()}
+    assert names == {'evaluation.md', 'evaluation.json', 'evaluation.png'}
+    [frame] = json.loads((output / 'evaluation.json').read_text())['frames']
+    assert frame['true_focal_px'] == 55.0
+
+
+def test_evaluate_without_data(tiny_weights, tmp_path, capsys):
+    code, messages = outcome(
+        capsys, 'evaluate', '--data', tmp_path / 'absent', '--weights', tiny_weights
+    )
+    assert (code, messages) == (1, [f'depth_pro: no folder {tmp_path / "absent"}'])
+
+
+def test_a_missing_library_is_said_with_what_to_install(monkeypatch, capsys, folder_of_frames):
+    monkeypatch.setitem(sys.modules, 'rich.console', None)
+    monkeypatch.delitem(sys.modules, 'depth_pro_ros.evaluation.evaluate', raising=False)
+    code, messages = outcome(capsys, 'evaluate', '--data', folder_of_frames)
+    assert code == 1
+    assert messages == ["depth_pro: rich.console is missing: pip install 'depth_pro_ros[evaluate]'"]
+
+
+def test_ctrl_c_keeps_what_is_finished_and_the_next_run_goes_on(tiny_weights, tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (60, 80, 3), np.uint8)
+    for index in range(40):
+        cv2.imwrite(str(tmp_path / f'frame_{index}.png'), pixels)
+    output = tmp_path / 'out'
+    command = [sys.executable, '-m', 'depth_pro_ros.cli', 'estimate', str(tmp_path)]
+    command += ['--output', str(output), '--weights', tiny_weights]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    while len(list(output.glob('*.json'))) < 3 and process.poll() is None:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    errors = process.communicate(timeout=60)[1]
+    assert process.returncode == 130, errors
+    assert 'interrupted; what is finished was kept' in errors and 'Traceback' not in errors
+    done = {path.stem for path in output.glob('*.json')}
+    assert 3 <= len(done) < 40 and not list(output.glob('.*'))
+    assert all((output / f'{name}.npz').is_file() for name in done)
+    before = {name: (output / f'{name}.npz').stat().st_mtime_ns for name in done}
+    assert cli.main(command[3:]) == 0
+    assert len(list(output.glob('*.npz'))) == 40
+    assert all((output / f'{name}.npz').stat().st_mtime_ns == before[name] for name in done)
+    assert len((output / 'summary.jsonl').read_text().splitlines()) == 40

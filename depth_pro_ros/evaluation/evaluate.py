@@ -15,7 +15,7 @@ from depth_pro_ros.evaluation.frame import DataError, Frame
 from depth_pro_ros.evaluation.score import FrameScore, score
 from depth_pro_ros.evaluation.sheet import ContactSheet
 from depth_pro_ros.evaluation.table import as_json, as_markdown, as_rich, make_rows
-from depth_pro_ros.images import ImageError, write_aside, write_png
+from depth_pro_ros.images import ImageError, prepare_folder, write_aside, write_png
 
 WIDEST = 300
 """Columns of text that a table may take."""
@@ -32,9 +32,9 @@ def evaluate(
 
     focal_px: the true one of frames that do not tell.
     What was measured before an interruption is written all the same. Returns one message for
-    each frame that failed.
+    each frame that failed. Raises WriteError where `output` cannot be written.
     """
-    output.mkdir(parents=True, exist_ok=True)
+    prepare_folder(output)
     scores: list[FrameScore] = []
     failures: list[str] = []
     sheet = ContactSheet()
@@ -69,8 +69,8 @@ def write_report(
     needed = console.measure(table, options=console.options.update(width=WIDEST)).maximum
     console.width = max(console.width, needed)  # a pipe has no width, and figures must be whole
     console.print(table)
-    markdown = as_markdown(rows, title)
     text = json.dumps(as_json(rows, scores, title), indent=1)
-    write_aside(output / 'evaluation.md', lambda aside: aside.write_text(markdown))
+    markdown = as_markdown(rows, title)
     write_aside(output / 'evaluation.json', lambda aside: aside.write_text(text))
+    write_aside(output / 'evaluation.md', lambda aside: aside.write_text(markdown))
     write_png(output / 'evaluation.png', sheet.draw())

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from tqdm import tqdm
 
 from depth_pro_ros.estimator import DepthEstimator
-from depth_pro_ros.images import ImageError, WriteError
+from depth_pro_ros.images import ImageError, WriteError, prepare_folder
 from depth_pro_ros.offline.inputs import Clip, find_clips
 from depth_pro_ros.offline.outputs import check_formats
 from depth_pro_ros.offline.pictures import estimate_pictures
@@ -66,14 +64,3 @@ def measure(clips: Sequence[Clip]) -> tuple[list[Clip], list[int], Records]:
             good.append(clip)
             lengths.append(length)
     return good, lengths, iter(bad)
-
-
-def prepare_folder(output: Path) -> None:
-    """Make the folder for results, and try whether it can be written. Raises WriteError."""
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(dir=output, prefix='.writable')
-        os.close(descriptor)
-        os.unlink(name)
-    except OSError as error:
-        raise WriteError(f'cannot write into {output}: {error.strerror}') from error

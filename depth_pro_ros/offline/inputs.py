@@ -47,7 +47,7 @@ def find_clips(inputs: Sequence[str | Path], output: Path) -> tuple[list[Clip], 
         found = expand(Path(given))
         if not found:
             failures.append(f'{given}: no pictures or videos there')
-        elif not Path(given).is_file() and found[0].parent.resolve() == output.resolve():
+        elif found != [Path(given)] and found[0].parent.resolve() == output.resolve():
             failures.append(
                 f'{given}: this is where results go, and they would be taken for pictures; '
                 'choose another --output'

@@ -68,7 +68,14 @@ def _write_exr(path: Path, result: Result) -> None:
 
     header = {'compression': OpenEXR.ZIP_COMPRESSION, 'type': OpenEXR.scanlineimage}
     image = OpenEXR.File(header, {'Z': result.prediction.depth_m})
-    write_aside(path, lambda aside: image.write(str(aside)))
+
+    def write(aside: Path) -> None:
+        try:
+            image.write(str(aside))
+        except RuntimeError as error:  # a full disk, for instance
+            raise OSError(str(error)) from error
+
+    write_aside(path, write)
 
 
 WRITERS: dict[str, tuple[str, Callable[[Path, Result], None]]] = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -142,6 +143,6 @@ def estimate_frames(run: Run, source: Source, files: VideoFiles, settled: Settle
             write_record(beside(stem, '.json'), dataclasses.asdict(result.intrinsics))
         picture = side_by_side(rgb, prediction.depth_m, settled.colours_m)
         quality = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
-        jpeg = cv2.imencode('.jpg', cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), quality)[1]
-        write_aside(files.part(index), jpeg.tofile)
+        jpeg = cv2.imencode('.jpg', cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), quality)[1].tobytes()
+        write_aside(files.part(index), partial(Path.write_bytes, data=jpeg))
         run.bar.update()

@@ -1,0 +1,316 @@
+"""Files in, depth out: what belongs together, what is settled for a clip, what is resumed."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from depth_pro_ros.camera import fov_from_focal
+from depth_pro_ros.estimator import DepthPrediction
+from depth_pro_ros.images import ImageError, WriteError
+from depth_pro_ros.offline.clip import SAMPLES, samples, settle
+from depth_pro_ros.offline.estimate import estimate_files
+from depth_pro_ros.offline.inputs import find_clips, unique_names
+from depth_pro_ros.offline.outputs import WRITERS
+from depth_pro_ros.offline.run import Settings
+from depth_pro_ros.offline.summary import Summary
+from depth_pro_ros.offline.video import count_frames, frame_rate, write_video
+
+
+class Estimator:
+    """Answers from the brightness of a picture: every frame another focal length, if asked."""
+
+    precision = 'fp32'
+
+    def __init__(self, interrupt_at: int | None = None) -> None:
+        self.focals: list[float | None] = []
+        self.interrupt_at = interrupt_at
+
+    def predict(self, rgb, focal_px=None):
+        if len(self.focals) == self.interrupt_at:
+            raise KeyboardInterrupt
+        self.focals.append(focal_px)
+        height, width = rgb.shape[:2]
+        focal = focal_px or 50.0 + float(rgb.mean())
+        depth_m = np.tile(np.linspace(1, 3, width, dtype=np.float32), (height, 1)) * focal / 100
+        return DepthPrediction(depth_m, focal, fov_from_focal(focal, width), focal_px is None)
+
+
+def picture(path, brightness=10, size=(32, 24), **more):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new('RGB', size, (brightness,) * 3).save(path, **more)
+
+
+def make_video(path, frames=9):
+    """Write a video whose frames get brighter: the focal lengths that the network tells too."""
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*'MJPG'), 12.0, (48, 32))
+    for index in range(frames):
+        writer.write(np.full((32, 48, 3), 20 * index, np.uint8))
+    writer.release()
+
+
+def names(clips):
+    return [[source.path.name for source in clip.sources] for clip in clips]
+
+
+def test_numbered_pictures_of_one_size_are_a_sequence_in_the_order_of_their_numbers(tmp_path):
+    for index in (10, 9, 1):
+        picture(tmp_path / f'shot_{index}.png')
+    picture(tmp_path / 'shot_2.png', size=(40, 24))
+    picture(tmp_path / 'other_1.png')
+    (tmp_path / 'notes.txt').write_text('')
+    (tmp_path / '.shot_3.png').write_text('')
+    clips, failures = find_clips([tmp_path], tmp_path / 'out')
+    assert not failures
+    assert names(clips) == [
+        ['other_1.png'],
+        ['shot_1.png', 'shot_9.png', 'shot_10.png'],
+        ['shot_2.png'],
+    ]
+
+
+def test_patterns_folders_and_files_may_be_mixed_and_count_once(tmp_path):
+    for name in ('a/x.png', 'a/y.jpg', 'b/x.png'):
+        picture(tmp_path / name)
+    make_video(tmp_path / 'b' / 'clip.avi')
+    inputs = [f'{tmp_path}/*/x.png', tmp_path / 'a', tmp_path / 'b' / 'clip.avi']
+    clips, failures = find_clips(inputs, tmp_path / 'out')
+    assert not failures
+    assert names(clips) == [['x.png'], ['x.png'], ['y.jpg'], ['clip.avi']]
+    assert [clip.is_video for clip in clips] == [False, False, False, True]
+    assert [clip.sources[0].name for clip in clips] == ['a_x_png', 'b_x_png', 'y', 'clip']
+
+
+def test_inputs_without_files_are_said(tmp_path):
+    (tmp_path / 'empty').mkdir()
+    clips, failures = find_clips([tmp_path / 'empty', f'{tmp_path}/*.png'], tmp_path / 'out')
+    assert not clips and len(failures) == 2
+    assert all('no pictures or videos there' in failure for failure in failures)
+
+
+def test_the_folder_of_results_is_not_searched_for_pictures(tmp_path):
+    picture(tmp_path / 'a.png')
+    clips, failures = find_clips([tmp_path], tmp_path)
+    assert not clips and 'choose another --output' in failures[0]
+    assert find_clips([tmp_path / 'a.png'], tmp_path)[1] == []
+
+
+def test_names_of_results_do_not_clash(tmp_path):
+    paths = [tmp_path / name for name in ('a/x.jpg', 'a/x.png', 'b/x.png', 'c/a/x.jpg', 'y.png')]
+    found = unique_names(paths)
+    assert found == ['a_x_jpg_0', 'a_x_png', 'b_x_png', 'a_x_jpg_1', 'y']
+
+
+def test_the_focal_length_of_a_clip_forgives_frames_that_are_far_off():
+    black, white = (np.full((24, 800, 3), value, np.uint8) for value in (0, 250))
+    settled = settle(Estimator(), [(black, None)] * 8 + [(white, None)] * 7)
+    assert settled.focal_px == 50.0
+    assert settled.colours_m == pytest.approx((0.5, 1.5), rel=0.05)  # as at that focal length
+    assert settle(Estimator(), [(white, 80.0), (black, 80.0)]).focal_px == 80.0
+    with pytest.raises(ValueError, match='no picture'):
+        settle(Estimator(), [])
+
+
+def test_samples_are_spread_over_the_clip():
+    assert samples(1) == [0] and samples(4) == [0, 1, 2, 3]
+    many = samples(10_000)
+    assert len(many) == SAMPLES and many[0] == 0 and many[-1] == 9_999
+    assert np.diff(many).max() - np.diff(many).min() <= 1
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Give a sequence of five pictures, getting brighter."""
+    for index in range(5):
+        picture(tmp_path / 'in' / f'f{index}.png', brightness=20 * index)
+    return tmp_path / 'in'
+
+
+def focals(output, pattern='*.npz'):
+    return [float(np.load(path)['focal_px']) for path in sorted(output.glob(pattern))]
+
+
+def records(output):
+    lines = (output / 'summary.jsonl').read_text().splitlines()
+    return {os.path.basename(record['input']): record for record in map(json.loads, lines)}
+
+
+def test_a_sequence_has_one_focal_length_unless_told_otherwise(folder, tmp_path):
+    out = tmp_path / 'out'
+    assert estimate_files(Estimator(), [folder], out, Settings('w', formats=('npz',))) == []
+    assert focals(out) == [90.0] * 5  # the median of 50 + 0, 20, 40, 60, 80
+    assert records(out)['f0.png']['focal_source'] == 'network, median of the sequence'
+    own = Settings('w', per_frame_focal=True, formats=('npz',))
+    assert estimate_files(Estimator(), [folder], out, own) == []
+    assert focals(out) == [50.0, 70.0, 90.0, 110.0, 130.0]  # not taken for finished
+
+
+def test_exif_wins_over_the_focal_length_of_the_sequence(tmp_path):
+    exif = Image.Exif()
+    exif.get_ifd(0x8769)[0xA405] = 28
+    for index in range(5):
+        more = {'exif': exif} if index == 2 else {}
+        picture(tmp_path / 'in' / f'f{index}.jpg', brightness=20 * index, **more)
+    settings = Settings('w', formats=('npz',))
+    estimate_files(Estimator(), [tmp_path / 'in'], tmp_path / 'out', settings)
+    exif_px = 28 * 40 / np.hypot(36, 24)
+    found = focals(tmp_path / 'out')
+    assert found[2] == pytest.approx(exif_px)
+    assert found[0] == found[4] == pytest.approx(np.median([50, 70, exif_px, 110, 130]), abs=2)
+
+
+def test_a_run_that_was_cut_off_goes_on(folder, tmp_path):
+    out = tmp_path / 'out'
+    settings = Settings('w', formats=('npz', 'png'))
+    with pytest.raises(KeyboardInterrupt):
+        estimate_files(Estimator(interrupt_at=5 + 3), [folder], out, settings)
+    assert len(list(out.glob('*.json'))) == len(records(out)) == 3
+    (out / 'f1.npz').unlink()  # lost since
+    picture(folder / 'f5.png', brightness=250)  # would change the median
+    again = Estimator()
+    estimate_files(again, [folder], out, settings)
+    assert again.focals == [90.0] * 4  # f1, f3, f4, f5, with the focal length of before
+    assert focals(out) == [90.0] * 6 and len(records(out)) == 6
+    assert not list(out.glob('.*'))
+
+    nothing = Estimator()
+    estimate_files(nothing, [folder], out, settings)
+    assert nothing.focals == []
+    os.utime(folder / 'f0.png')  # a newer picture
+    os.utime(out / 'f0.json', (1, 1))
+    estimate_files(nothing, [folder], out, settings)
+    assert len(nothing.focals) == 1
+    estimate_files(nothing, [folder], out, Settings('other', formats=('npz', 'png')))
+    assert len(nothing.focals) == 1 + 5 + 1 + 6  # all anew: samples and pictures
+
+
+@pytest.mark.parametrize('per_frame', [False, True])
+def test_a_video_keeps_its_frames_and_its_focal_length(tmp_path, per_frame):
+    make_video(tmp_path / 'clip.avi')
+    out = tmp_path / 'out'
+    settings = Settings('w', per_frame_focal=per_frame, formats=('npz',))
+    assert estimate_files(Estimator(), [tmp_path / 'clip.avi'], out, settings) == []
+    assert count_frames(out / 'clip_depth.mp4') == 9
+    assert frame_rate(out / 'clip_depth.mp4') == pytest.approx(12.0)
+    video = cv2.VideoCapture(str(out / 'clip_depth.mp4'))
+    shape = video.read()[1].shape
+    assert shape == (32, 2 * 48 + 90, 3)
+    found = focals(out / 'clip')
+    assert len(found) == 9
+    if per_frame:
+        np.testing.assert_allclose(found, 50 + 20 * np.arange(9), atol=2)
+    else:
+        assert found == [found[0]] * 9 and found[0] == pytest.approx(130, abs=2)
+    camera = json.loads((out / 'clip.json').read_text())
+    assert camera['fx'] == camera['fy'] == pytest.approx(130, abs=2)
+    assert (camera['width'], camera['cx'], camera['frames']) == (48, 23.5, 9)
+    assert json.loads((out / 'clip' / '000008.json').read_text())['fx'] == found[8]
+    assert not list(out.glob('.*'))
+
+
+def test_a_video_that_was_cut_off_goes_on_with_the_same_focal_length(tmp_path):
+    make_video(tmp_path / 'clip.avi')
+    out = tmp_path / 'out'
+    with pytest.raises(KeyboardInterrupt):
+        estimate_files(Estimator(9 + 4), [tmp_path / 'clip.avi'], out, Settings('w'))
+    assert not list(out.glob('*.mp4')) and not list(out.glob('*.json'))
+    again = Estimator()
+    estimate_files(again, [tmp_path / 'clip.avi'], out, Settings('w'))
+    assert len(again.focals) == 5 and len(set(again.focals)) == 1  # no samples, five frames
+    assert count_frames(out / 'clip_depth.mp4') == 9
+    assert {path.name for path in out.iterdir()} == {'clip_depth.mp4', 'clip.json', 'summary.jsonl'}
+    estimate_files(again, [tmp_path / 'clip.avi'], out, Settings('w'))
+    assert len(again.focals) == 5
+
+
+def test_bad_files_are_listed_and_the_others_done(folder, tmp_path):
+    (folder / 'f1.png').write_bytes(b'no picture')
+    (folder / 'empty.mp4').write_bytes(b'')
+    (folder / 'noise.avi').write_bytes(b'RIFF' + bytes(1000))
+    out = tmp_path / 'out'
+    settings = Settings('w', formats=('png16',))
+    failures = estimate_files(Estimator(), [folder], out, settings)
+    assert len(failures) == 3
+    assert {failure.split(': ')[0].rsplit('/')[-1] for failure in failures} == {
+        'f1.png',
+        'empty.mp4',
+        'noise.avi',
+    }
+    assert len(list(out.glob('*_mm.png'))) == 4
+    assert records(out)['f1.png']['status'] == 'failed'
+    picture(folder / 'f1.png', brightness=20)  # repaired
+    failures = estimate_files(Estimator(), [folder], out, settings)
+    assert len(failures) == 2 and records(out)['f1.png']['status'] == 'done'
+    assert len((out / 'summary.jsonl').read_text().splitlines()) == 7
+
+
+def test_every_format_is_read_back(tmp_path):
+    openexr = pytest.importorskip('OpenEXR')
+    picture(tmp_path / 'a.b.png')
+    out = tmp_path / 'out'
+    estimate_files(Estimator(), [tmp_path / 'a.b.png'], out, Settings('w', formats=(*WRITERS,)))
+    depth_m = np.load(out / 'a.b.npz')['depth_m']
+    with openexr.File(str(out / 'a.b.exr')) as file:
+        np.testing.assert_array_equal(file.channels()['Z'].pixels, depth_m)
+    millimetres = cv2.imread(str(out / 'a.b_mm.png'), cv2.IMREAD_UNCHANGED)
+    np.testing.assert_allclose(millimetres, depth_m * 1000, atol=0.51)
+    assert cv2.imread(str(out / 'a.b_depth.png')).shape == (24, 32 + 90, 3)
+    assert b'element vertex 768' in (out / 'a.b.ply').read_bytes()[:200]
+    camera = json.loads((out / 'a.b.json').read_text())
+    assert (camera['width'], camera['height'], camera['cx']) == (32, 24, 15.5)
+    assert camera['focal_source'] == 'network' and camera['fx'] == 60.0
+
+
+def test_a_folder_that_cannot_be_written_is_said_before_anything_is_computed(folder, tmp_path):
+    (tmp_path / 'file').write_text('')
+    estimator = Estimator()
+    with pytest.raises(WriteError, match='cannot write into'):
+        estimate_files(estimator, [folder], tmp_path / 'file' / 'out', Settings('w'))
+    assert estimator.focals == []
+
+
+def test_a_video_that_does_not_come_out_whole_is_no_result(tmp_path, monkeypatch):
+    picture(tmp_path / '0.jpg', size=(64, 48))
+
+    class Silent:  # what OpenCV does when the disk is full: nothing
+        fourcc = staticmethod(cv2.VideoWriter.fourcc)
+
+        def __init__(self, *args):
+            pass
+
+        def write(self, frame):
+            pass
+
+        def release(self):
+            pass
+
+    monkeypatch.setattr(cv2, 'VideoWriter', Silent)
+    with pytest.raises(WriteError, match='disk full'):
+        write_video(tmp_path / 'v.mp4', [tmp_path / '0.jpg'], 10.0)
+    assert [path.name for path in tmp_path.iterdir()] == ['0.jpg']
+
+
+def test_what_is_no_video_is_said(tmp_path):
+    for content in (b'', b'RIFF' + bytes(1000)):
+        (tmp_path / 'a.avi').write_bytes(content)
+        with pytest.raises(ImageError, match=r'a\.avi: (not a video|a video without)'):
+            count_frames(tmp_path / 'a.avi')
+    with pytest.raises(ImageError, match='No such file'):
+        count_frames(tmp_path / 'absent.avi')
+
+
+def test_the_summary_survives_a_run_that_was_killed(tmp_path):
+    path = tmp_path / 'summary.jsonl'
+    path.write_text('{"input": "a", "n": 1}\n{"input": "b", "n": 1}\n{"inp')
+    summary = Summary(path)
+    summary.add({'input': 'a', 'n': 1})
+    summary.add({'input': 'b', 'n': 2})
+    summary.add({'input': 'c', 'n': 3})
+    summary.close()
+    found = [json.loads(line) for line in path.read_text().splitlines()]
+    assert found == [{'input': 'a', 'n': 1}, {'input': 'b', 'n': 2}, {'input': 'c', 'n': 3}]
