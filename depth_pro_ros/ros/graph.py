@@ -1,0 +1,157 @@
+"""Looks at a running ROS graph for peers that cannot talk with our node."""
+
+from __future__ import annotations
+
+import time
+from typing import NamedTuple
+
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray  # noqa: F401  the node needs it
+from rclpy.node import Node
+from rclpy.qos import (
+    QoSCompatibility,
+    QoSProfile,
+    ReliabilityPolicy,
+    qos_check_compatible,
+    qos_profile_sensor_data,
+)
+from rclpy.topic_endpoint_info import TopicEndpointInfo
+
+from depth_pro_ros.doctor.check import Check
+
+NODE = 'depth_pro'
+DISCOVERY_S = 2.0
+IMAGE, COMPRESSED = 'sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage'
+INFO, CLOUD = 'sensor_msgs/msg/CameraInfo', 'sensor_msgs/msg/PointCloud2'
+INPUTS = {'/image': IMAGE, '/image/compressed': COMPRESSED, '/camera_info': INFO}
+OUTPUTS = {
+    f'/{NODE}/depth/image': IMAGE,
+    f'/{NODE}/depth/camera_info': INFO,
+    f'/{NODE}/points': CLOUD,
+    f'/{NODE}/depth/image_color': IMAGE,
+}
+"""Topics of the node, without remappings, and their types."""
+INPUT_QOS = qos_profile_sensor_data
+OUTPUT_QOS = QoSProfile(depth=2, reliability=ReliabilityPolicy.RELIABLE)
+
+
+Endpoints = dict[str, list[TopicEndpointInfo]]
+
+
+class End(NamedTuple):
+    """A publisher or subscription of ours."""
+
+    topic: str
+    kind: str
+    qos: QoSProfile
+
+
+def rmw_name() -> str:
+    """Give the name of the middleware."""
+    return str(rclpy.get_rmw_implementation_identifier())
+
+
+def check_graph(discovery_s: float = DISCOVERY_S) -> list[Check]:
+    """Compare type and QoS of our topics with those of every peer that is up.
+
+    Where the node is not running, its topics are taken without remappings.
+    """
+    context = rclpy.Context()
+    rclpy.init(context=context)
+    try:
+        node = Node('depth_pro_doctor', context=context, enable_rosout=False)
+        time.sleep(discovery_s)
+        checks = examine(node)
+        node.destroy_node()
+        return checks
+    finally:
+        context.try_shutdown()
+
+
+def examine(node: Node) -> list[Check]:
+    """Look at the graph through a node."""
+    others = {
+        f'{namespace.rstrip("/")}/{name}'
+        for name, namespace in node.get_node_names_and_namespaces()
+    } - {node.get_fully_qualified_name()}
+    if not others:
+        return [Check('ROS graph', 'ok', 'no nodes are up (in this ROS_DOMAIN_ID)')]
+    subscriptions = {
+        topic: node.get_subscriptions_info_by_topic(topic)
+        for topic, _ in node.get_topic_names_and_types()
+    }
+    publishers = {topic: node.get_publishers_info_by_topic(topic) for topic in subscriptions}
+    running = any(name.endswith(f'/{NODE}') for name in others)
+    inputs = ends(subscriptions) if running else [End(*each, INPUT_QOS) for each in INPUTS.items()]
+    outputs = ends(publishers) if running else [End(*each, OUTPUT_QOS) for each in OUTPUTS.items()]
+    checks = [
+        *compare(inputs, publishers, 'published'),
+        *compare(outputs, subscriptions, 'subscribed to'),
+    ]
+    state = 'our node among them' if running else f'our node, {NODE}, is not'
+    if not checks:
+        found = (
+            f'{len(others)} nodes are up, {state}; no peer of our topics has another type or QoS'
+        )
+        checks.append(Check('ROS graph', 'ok', found))
+    return [*checks, *check_images(inputs, publishers, running)]
+
+
+def ends(endpoints: Endpoints) -> list[End]:
+    """Give those endpoints that are our node's."""
+    return [
+        End(topic, each.topic_type, each.qos_profile)
+        for topic, infos in endpoints.items()
+        for each in infos
+        if each.node_name == NODE and each.topic_type in (IMAGE, COMPRESSED, INFO, CLOUD)
+    ]
+
+
+def compare(ours: list[End], peers: Endpoints, verb: str) -> list[Check]:
+    """Give a check for each peer that no data pass to or from."""
+    checks = []
+    for end in ours:
+        for peer in peers.get(end.topic, []):
+            who = f'{end.topic} is {verb} by {peer.node_name}'
+            if peer.node_name == NODE:
+                continue
+            if peer.topic_type != end.kind:
+                checks.append(
+                    Check(
+                        'ROS graph',
+                        'warn',
+                        f'{who} as {peer.topic_type}, and we have {end.kind}: no data pass',
+                        'remap one of the two'
+                        + ('; or set image_transport' if 'Image' in peer.topic_type else ''),
+                    )
+                )
+                continue
+            offered, asked = end.qos, peer.qos_profile
+            if verb == 'published':
+                offered, asked = asked, offered
+            verdict, why = qos_check_compatible(offered, asked)
+            if verdict == QoSCompatibility.ERROR:
+                checks.append(
+                    Check(
+                        'ROS graph',
+                        'warn',
+                        f'{who} with another QoS, so that no data pass: {why.strip(" ;")}',
+                        'change the peer, or set qos_overrides of our node',
+                    )
+                )
+    return checks
+
+
+def check_images(inputs: list[End], publishers: Endpoints, running: bool) -> list[Check]:
+    """Say where images are, unless they come to the node already."""
+    if any(publishers.get(end.topic) for end in inputs if end.kind in (IMAGE, COMPRESSED)):
+        return []
+    images = sorted(
+        topic
+        for topic, infos in publishers.items()
+        if any(each.topic_type in (IMAGE, COMPRESSED) and each.node_name != NODE for each in infos)
+    )
+    remedy = f'images are on {", ".join(images)}: remap with image:=TOPIC' if images else ''
+    wanted = ' or '.join(end.topic for end in inputs if end.kind in (IMAGE, COMPRESSED))
+    found = f'nobody publishes images on {wanted}'
+    return [Check('ROS graph', 'warn' if running else 'ok', found, remedy)]
