@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
@@ -20,13 +21,13 @@ PROFILE_FILES = ('DEFAULT_FASTDDS_PROFILES.xml', 'DEFAULT_FASTRTPS_PROFILES.xml'
 
 def check_ros() -> tuple[Check, str | None]:
     """Check that rclpy and the message packages can be imported; gives the name of the RMW, too."""
-    try:
-        from depth_pro_ros.ros.graph import rmw_name
-
-        rmw = rmw_name()
-    except Exception as error:  # rclpy's own classes differ between distributions
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        return Check('ROS 2', 'fail', f'rclpy does not work: {lines[0]}', ros_remedy()), None
+    # in a process of its own: rcl ends the process where the chosen RMW is not installed
+    code = 'from depth_pro_ros.ros.graph import rmw_name; print(rmw_name())'
+    attempt = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
+    if attempt.returncode != 0:
+        reason = (attempt.stderr.strip().splitlines() or ['it crashed'])[-1]
+        return Check('ROS 2', 'fail', f'rclpy does not work: {reason}', ros_remedy()), None
+    rmw = attempt.stdout.split()[-1]
     distro = os.environ.get('ROS_DISTRO') or wheels_distro()
     return Check('ROS 2', 'ok', f'{distro}, {rmw}'), rmw
 

@@ -83,7 +83,8 @@ def check_processor(device: str) -> Check:
         on_cpu = False  # reported by check_torch
     flags = set(Path('/proc/cpuinfo').read_text().split())
     units = [name for name in ('amx_bf16', 'avx512_bf16', 'avx512f', 'avx2') if name in flags]
-    found = f'{cpu_name()}, {len(os.sched_getaffinity(0))} cores, {" ".join(units) or "no vector units"}'
+    cores = len(os.sched_getaffinity(0))
+    found = f'{cpu_name()}, {cores} cores, {" ".join(units) or "no vector units"}'
     if on_cpu and not cpu_has_bf16():
         return Check(
             'Processor',

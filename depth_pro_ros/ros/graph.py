@@ -7,20 +7,21 @@ from typing import NamedTuple
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray  # noqa: F401  the node needs it
+from rclpy.duration import Infinite
 from rclpy.node import Node
 from rclpy.qos import (
     QoSCompatibility,
     QoSProfile,
     ReliabilityPolicy,
     qos_check_compatible,
-    qos_profile_sensor_data,
 )
 from rclpy.topic_endpoint_info import TopicEndpointInfo
 
 from depth_pro_ros.doctor.check import Check
 
 NODE = 'depth_pro'
-DISCOVERY_S = 2.0
+DISCOVERY_S, SETTLE_S = 4.0, 1.0
+"""How long other nodes are waited for, and how long for more once there is one."""
 IMAGE, COMPRESSED = 'sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage'
 INFO, CLOUD = 'sensor_msgs/msg/CameraInfo', 'sensor_msgs/msg/PointCloud2'
 INPUTS = {'/image': IMAGE, '/image/compressed': COMPRESSED, '/camera_info': INFO}
@@ -31,8 +32,13 @@ OUTPUTS = {
     f'/{NODE}/depth/image_color': IMAGE,
 }
 """Topics of the node, without remappings, and their types."""
-INPUT_QOS = qos_profile_sensor_data
-OUTPUT_QOS = QoSProfile(depth=2, reliability=ReliabilityPolicy.RELIABLE)
+INPUT_QOS, OUTPUT_QOS = (
+    QoSProfile(
+        depth=2, reliability=reliability, deadline=Infinite, liveliness_lease_duration=Infinite
+    )
+    for reliability in (ReliabilityPolicy.BEST_EFFORT, ReliabilityPolicy.RELIABLE)
+)
+"""What the node asks for and offers, spelled as the graph spells that of a peer."""
 
 
 Endpoints = dict[str, list[TopicEndpointInfo]]
@@ -60,7 +66,10 @@ def check_graph(discovery_s: float = DISCOVERY_S) -> list[Check]:
     rclpy.init(context=context)
     try:
         node = Node('depth_pro_doctor', context=context, enable_rosout=False)
-        time.sleep(discovery_s)
+        end = time.monotonic() + discovery_s
+        while time.monotonic() < end and len(node.get_node_names()) < 2:
+            time.sleep(0.05)
+        time.sleep(SETTLE_S)
         checks = examine(node)
         node.destroy_node()
         return checks
@@ -135,7 +144,7 @@ def compare(ours: list[End], peers: Endpoints, verb: str) -> list[Check]:
                     Check(
                         'ROS graph',
                         'warn',
-                        f'{who} with another QoS, so that no data pass: {why.strip(" ;")}',
+                        f'{who} with another QoS, so that no data pass: {why.removeprefix("ERROR: ").strip(" ;")}',
                         'change the peer, or set qos_overrides of our node',
                     )
                 )
