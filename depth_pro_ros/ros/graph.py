@@ -32,6 +32,7 @@ OUTPUTS = {
     f'/{NODE}/depth/image_color': IMAGE,
 }
 """Topics of the node, without remappings, and their types."""
+PUBLISHED, SUBSCRIBED = 'published', 'subscribed to'
 INPUT_QOS, OUTPUT_QOS = (
     QoSProfile(
         depth=2, reliability=reliability, deadline=Infinite, liveliness_lease_duration=Infinite
@@ -94,8 +95,8 @@ def examine(node: Node) -> list[Check]:
     inputs = ends(subscriptions) if running else [End(*each, INPUT_QOS) for each in INPUTS.items()]
     outputs = ends(publishers) if running else [End(*each, OUTPUT_QOS) for each in OUTPUTS.items()]
     checks = [
-        *compare(inputs, publishers, 'published'),
-        *compare(outputs, subscriptions, 'subscribed to'),
+        *compare(inputs, publishers, PUBLISHED),
+        *compare(outputs, subscriptions, SUBSCRIBED),
     ]
     state = 'our node among them' if running else f'our node, {NODE}, is not'
     if not checks:
@@ -121,34 +122,25 @@ def compare(ours: list[End], peers: Endpoints, verb: str) -> list[Check]:
     checks = []
     for end in ours:
         for peer in peers.get(end.topic, []):
-            who = f'{end.topic} is {verb} by {peer.node_name}'
-            if peer.node_name == NODE:
-                continue
-            if peer.topic_type != end.kind:
-                checks.append(
-                    Check(
-                        'ROS graph',
-                        'warn',
-                        f'{who} as {peer.topic_type}, and we have {end.kind}: no data pass',
-                        'remap one of the two'
-                        + ('; or set image_transport' if 'Image' in peer.topic_type else ''),
-                    )
-                )
-                continue
-            offered, asked = end.qos, peer.qos_profile
-            if verb == 'published':
-                offered, asked = asked, offered
-            verdict, why = qos_check_compatible(offered, asked)
-            if verdict == QoSCompatibility.ERROR:
-                checks.append(
-                    Check(
-                        'ROS graph',
-                        'warn',
-                        f'{who} with another QoS, so that no data pass: {why.removeprefix("ERROR: ").strip(" ;")}',
-                        'change the peer, or set qos_overrides of our node',
-                    )
-                )
+            if peer.node_name != NODE and (fault := mismatch(end, peer, verb)):
+                found = f'{end.topic} is {verb} by {peer.node_name} {fault[0]}: no data pass'
+                checks.append(Check('ROS graph', 'warn', found, fault[1]))
     return checks
+
+
+def mismatch(end: End, peer: TopicEndpointInfo, verb: str) -> tuple[str, str] | None:
+    """Give what keeps a peer from talking with us and the remedy, or None."""
+    if peer.topic_type != end.kind:
+        remedy = 'remap one of the two'
+        if peer.topic_type == COMPRESSED:
+            remedy = 'set image_transport: compressed, and remap image/compressed to it'
+        return f'as {peer.topic_type}, and we have {end.kind}', remedy
+    ends = (peer.qos_profile, end.qos) if verb == PUBLISHED else (end.qos, peer.qos_profile)
+    verdict, reason = qos_check_compatible(*ends)
+    if verdict != QoSCompatibility.ERROR:
+        return None
+    reason = reason.removeprefix('ERROR: ').strip(' ;')
+    return f'with another QoS ({reason})', 'change the peer, or set qos_overrides of our node'
 
 
 def check_images(inputs: list[End], publishers: Endpoints, running: bool) -> list[Check]:
