@@ -290,8 +290,10 @@ def test_the_graph_knows_the_topics_of_the_node(tiny_weights):
             (end,) = node.get_publishers_info_by_topic(topic)
             assert end.qos_profile.reliability == graph.OUTPUT_QOS.reliability
             assert end.qos_profile.durability == graph.OUTPUT_QOS.durability
-        (check,) = wait_until(lambda: len(checks := graph.check_graph()) == 1 and checks)
-        assert check.status == 'ok' and 'our node among them' in check.found
+        (check,) = wait_until(
+            lambda: '/depth_pro, ' in (checks := graph.check_graph())[0].found and checks
+        )
+        assert check.status == 'ok' and check.found.startswith('up: /depth_pro, /peer; no peer')
     with peers(('publisher', Image, '/front/image', 5)):
         checks = wait_until(lambda: len(checks := graph.check_graph()) == 2 and checks)
     assert checks[-1].remedy == 'images are on /front/image: remap with image:=TOPIC'

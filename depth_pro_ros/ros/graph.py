@@ -20,8 +20,9 @@ from rclpy.topic_endpoint_info import TopicEndpointInfo
 from depth_pro_ros.doctor.check import Check
 
 NODE = 'depth_pro'
-DISCOVERY_S, SETTLE_S = 4.0, 1.0
+DISCOVERY_S, SETTLE_S = 4.0, 2.0
 """How long other nodes are waited for, and how long for more once there is one."""
+MOST_NAMES = 6
 IMAGE, COMPRESSED = 'sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage'
 INFO, CLOUD = 'sensor_msgs/msg/CameraInfo', 'sensor_msgs/msg/PointCloud2'
 INPUTS = {'/image': IMAGE, '/image/compressed': COMPRESSED, '/camera_info': INFO}
@@ -98,11 +99,11 @@ def examine(node: Node) -> list[Check]:
         *compare(inputs, publishers, PUBLISHED),
         *compare(outputs, subscriptions, SUBSCRIBED),
     ]
-    state = 'our node among them' if running else f'our node, {NODE}, is not'
     if not checks:
-        found = (
-            f'{len(others)} nodes are up, {state}; no peer of our topics has another type or QoS'
-        )
+        found = f'up: {", ".join(sorted(others)[:MOST_NAMES])}'
+        found += f' and {len(others) - MOST_NAMES} more' if len(others) > MOST_NAMES else ''
+        found += '' if running else f'; our node, {NODE}, is not'
+        found += '; no peer of our topics has another type or QoS'
         checks.append(Check('ROS graph', 'ok', found))
     return [*checks, *check_images(inputs, publishers, running)]
 
