@@ -32,6 +32,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest='command', required=True, metavar='COMMAND')
     add_estimate(commands)
     add_evaluate(commands)
+    add_bag(commands)
+    add_doctor(commands)
     add_training(commands)
     args = parser.parse_args(argv)
     try:
@@ -151,6 +153,99 @@ def report(failures: Sequence[str]) -> int:
     for failure in failures:
         print(f'depth_pro: {failure}', file=sys.stderr)
     return 1 if failures else 0
+
+
+def add_bag(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add `depth_pro bag`."""
+    from depth_pro_ros.bags.options import STORAGES, BagOptions
+
+    default = BagOptions()
+    parser = commands.add_parser(
+        'bag',
+        help='rosbag2 in, rosbag2 with depth out',
+        description='Writes a bag with the topics of IN and, for its camera, the topics of the '
+        'node: depth, its CameraInfo and, on request, point clouds. OUT appears once it is whole. '
+        'Where IN is a folder of bags, each goes into the folder OUT, and those that are there '
+        'already are skipped.',
+    )
+    add = parser.add_argument
+    add('source', type=Path, metavar='IN', help='a bag, or a folder of bags')
+    add('output', type=Path, metavar='OUT', help='a folder, or a file NAME.mcap or NAME.db3')
+    add('--topic', help='image topic (default: the only one there is)')
+    add('--camera-info', metavar='TOPIC', help='its CameraInfo (default: the one beside it)')
+    add(
+        '--focal-px',
+        type=float,
+        help='focal length in pixels (default: CameraInfo, else one estimate for the whole bag)',
+    )
+    add('--rectify', action='store_true', help='remove the lens distortion that CameraInfo tells')
+    add('--start', type=float, metavar='S', default=default.start_s, help='seconds to leave out')
+    add('--duration', type=float, metavar='S', default=default.duration_s, help='seconds to take')
+    add('--every', type=int, metavar='N', default=default.every, help='depth of every Nth image')
+    add('--storage', choices=STORAGES, help='default: by the suffix of OUT, else mcap')
+    add('--only-new', action='store_true', help='leave the topics of IN out')
+    add('--compressed', action='store_true', help='depth as compressedDepth instead of 32FC1')
+    add('--points', action='store_true', help='point clouds, too')
+    for name, kind, unit in (
+        ('cloud_stride', int, 'every how many pixels a cloud has a point'),
+        ('min_depth', float, 'metres; nearer is -Inf'),
+        ('max_depth', float, 'metres; farther is +Inf'),
+    ):
+        flag = '--' + name.replace('_', '-')
+        add(flag, type=kind, default=getattr(default, name), help=f'{unit} (%(default)s)')
+    add('--namespace', default=default.namespace, help='of the new topics (%(default)s)')
+    add('--engine', choices=['local', 'ray'], default='local', help='ray: bags side by side')
+    add('--workers', type=int, metavar='N', help='of Ray (default: one a GPU, or one a machine)')
+    add_model_options(parser)
+    parser.set_defaults(run=run_bag)
+
+
+def run_bag(args: argparse.Namespace) -> int:
+    """Convert bags; 1 where one of them failed."""
+    from depth_pro_ros.bags.jobs import convert_bags
+    from depth_pro_ros.bags.options import BagOptions, ModelChoice
+
+    chosen = vars(args) | {'start_s': args.start, 'duration_s': args.duration}
+    options = BagOptions(**{field: chosen[field] for field in BagOptions.__dataclass_fields__})
+    model = ModelChoice(args.weights, args.device, args.precision)
+    failures = convert_bags(args.source, args.output, options, model, args.workers, args.engine)
+    for failure in failures:
+        print(f'depth_pro: {failure}', file=sys.stderr)
+    return 1 if failures else 0
+
+
+def add_doctor(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add `depth_pro doctor`."""
+    parser = commands.add_parser(
+        'doctor',
+        help='whether the node would run here',
+        description='Checks what the node needs, with a remedy for each problem. Exit code 0: it '
+        'would run, 1: it would not. Where ROS nodes are up, it compares their topics with ours.',
+    )
+    parser.add_argument(
+        '--image-size',
+        default='1280x720',
+        metavar='WxH',
+        help='of the camera, for the size of our messages (%(default)s)',
+    )
+    add_model_options(parser)
+    parser.set_defaults(run=run_doctor)
+
+
+def run_doctor(args: argparse.Namespace) -> int:
+    """Print all checks; 1 where the node would not run."""
+    import re
+    import shutil
+
+    from depth_pro_ros.doctor.check import screen, would_run
+    from depth_pro_ros.doctor.examine import examine
+
+    size = re.fullmatch(r'(\d+)x(\d+)', args.image_size)
+    if size is None:
+        raise ValueError(f"--image-size '{args.image_size}' is not like 1280x720")
+    checks = examine(args.weights, args.device, args.precision, int(size[1]), int(size[2]))
+    print(screen(checks, min(shutil.get_terminal_size().columns, 100)))
+    return 0 if would_run(checks) else 1
 
 
 if __name__ == '__main__':

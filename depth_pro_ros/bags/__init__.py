@@ -1,0 +1,1 @@
+"""rosbag2 in, rosbag2 with metric depth out, through `rosbags`: no ROS installation is needed."""

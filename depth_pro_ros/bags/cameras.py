@@ -1,0 +1,87 @@
+"""Which pinhole camera an image of a bag is of."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from depth_pro_ros.bags.options import BagError, BagOptions
+from depth_pro_ros.bags.reading import Bag, parsed, picture
+from depth_pro_ros.bags.survey import Survey
+from depth_pro_ros.camera import Intrinsics, focal_from_fov
+from depth_pro_ros.camera_info import intrinsics_for_image, rectifier_for_image
+from depth_pro_ros.estimator import DepthEstimator
+from depth_pro_ros.rectify import Rectifier
+
+FOCAL_SAMPLES = 15
+"""Images, evenly spread over the bag, whose median field of view holds for all of them."""
+
+
+class View(NamedTuple):
+    """An image as of a pinhole camera."""
+
+    rgb: NDArray[np.uint8]
+    intrinsics: Intrinsics
+    unseen: NDArray[np.bool_] | None
+    """(H, W), True where rectification left pixels without a value; None: nowhere."""
+
+
+class Camera:
+    """The camera of a bag: a given focal length, its CameraInfo, or one estimate for the bag."""
+
+    def __init__(
+        self, source: str, infos: Sequence[Any] = (), focal_px: float = 0.0, fov_deg: float = 0.0
+    ) -> None:
+        """Take one of: CameraInfo messages, a focal length, a horizontal field of view.
+
+        source: where that comes from, for people.
+        """
+        self.source = source
+        self._infos, self._focal_px, self._fov_deg = infos, focal_px, fov_deg
+        self._rectifiers: dict[tuple[int, int, int], Rectifier] = {}
+
+    def view(self, rgb: NDArray[np.uint8], stamp: Any, rectify: bool) -> View:
+        """Give the view of an image (H, W, 3). Raises MessageError where CameraInfo cannot fit."""
+        height, width = rgb.shape[:2]
+        if not self._infos:
+            focal_px = self._focal_px or focal_from_fov(self._fov_deg, width)
+            return View(rgb, Intrinsics.from_focal(focal_px, width, height), None)
+        index = self._newest(stamp)
+        info = self._infos[index]
+        _, intrinsics = intrinsics_for_image(info, width, height)
+        if not (rectify and any(info.d)):
+            return View(rgb, intrinsics, None)
+        key = (index, width, height)
+        if key not in self._rectifiers:
+            self._rectifiers[key] = rectifier_for_image(info, width, height)
+        return View(self._rectifiers[key](rgb), intrinsics, self._rectifiers[key].unseen)
+
+    def _newest(self, stamp: Any) -> int:
+        """Give the index of the newest CameraInfo that is not newer than a stamp, or 0."""
+        now = (stamp.sec, stamp.nanosec)
+        stamps = [(info.header.stamp.sec, info.header.stamp.nanosec) for info in self._infos]
+        return max((i for i, then in enumerate(stamps) if then <= now), default=0)
+
+
+def find_camera(bag: Bag, found: Survey, options: BagOptions, estimator: DepthEstimator) -> Camera:
+    """Give the camera of a bag, asking the network where nothing else tells. Raises BagError."""
+    if options.focal_px:
+        return Camera('given', focal_px=options.focal_px)
+    if found.infos:
+        return Camera('CameraInfo', infos=found.infos)
+    estimates = []
+    chosen = np.linspace(0, len(found.times_ns) - 1, FOCAL_SAMPLES).round().astype(int)
+    for index in sorted({*chosen.tolist()}):
+        time_ns = found.times_ns[index]
+        for message in bag.messages([found.images], time_ns, time_ns + 1):
+            try:
+                estimates.append(estimator.predict(picture(parsed(message))).fov_deg)
+            except ValueError:
+                continue  # reported when its turn comes
+    if not estimates:
+        raise BagError(f'{bag.path}: none of the images on {found.images.topic} can be decoded')
+    return Camera('field-of-view head', fov_deg=statistics.median(estimates))

@@ -1,0 +1,54 @@
+"""One finding, and how all of them look on a screen."""
+
+from __future__ import annotations
+
+import dataclasses
+import textwrap
+from collections.abc import Sequence
+from typing import Literal
+
+Status = Literal['ok', 'warn', 'fail']
+
+
+@dataclasses.dataclass(frozen=True)
+class Check:
+    """What was looked at, what was found, and what to do about it."""
+
+    name: str
+    status: Status
+    """fail: the node would not run; warn: it would, but not as well as it could."""
+    found: str
+    remedy: str = ''
+
+
+def would_run(checks: Sequence[Check]) -> bool:
+    """Tell whether nothing keeps the node from running."""
+    return all(check.status != 'fail' for check in checks)
+
+
+def screen(checks: Sequence[Check], columns: int) -> str:
+    """Give the checks as text, one below the other, and the verdict."""
+    name_width = max(len(check.name) for check in checks)
+    lines = []
+    for check in checks:
+        first = f'{check.status:<4}  {check.name:<{name_width}}  '
+        lines.append(textwrap.fill(check.found, columns, initial_indent=first, **hanging(first)))
+        if check.remedy:
+            arrow = ' ' * (len(first) - 3) + '-> '
+            lines.append(
+                textwrap.fill(check.remedy, columns, initial_indent=arrow, **hanging(arrow))
+            )
+    counts = {status: sum(c.status == status for c in checks) for status in ('fail', 'warn')}
+    verdict = 'The node would run' if would_run(checks) else 'The node would not run'
+    return '\n'.join(
+        [*lines, '', f'{verdict}: {counts["fail"]} failed, {counts["warn"]} to improve']
+    )
+
+
+def hanging(first: str) -> dict[str, object]:
+    """Give textwrap's options for lines that continue below the text of the first."""
+    return {
+        'subsequent_indent': ' ' * len(first),
+        'break_long_words': False,
+        'break_on_hyphens': False,
+    }

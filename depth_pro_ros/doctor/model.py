@@ -1,0 +1,142 @@
+"""Checks of the weights, and of the memory that they need."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from depth_pro_ros.doctor.check import Check
+from depth_pro_ros.network.config import DepthProConfig
+from depth_pro_ros.network.weights import DOWNLOADS, cache_folder, find_weights, sha256
+
+if TYPE_CHECKING:
+    import torch
+
+CGROUP_LIMIT = Path('/sys/fs/cgroup/memory.max')
+GIB = 2**30
+LIVE_MAPS = 6
+"""Maps of the finest decoder level that are alive at once at most, counted at both sizes."""
+OVERHEAD, MARGIN_BYTES = 1.2, GIB // 2
+"""What allocators and convolutions take beside the tensors: an official frame in fp32 was measured
+at 8.7 GB on a CPU, of which 7.3 GB are tensors."""
+
+
+def check_weights(weights: str) -> Check:
+    """Check that the weights are there and whole; downloads nothing."""
+    if weights in DOWNLOADS:
+        return check_download(weights)
+    from depth_pro_ros.network.checkpoint import CheckpointError, load_network
+    from depth_pro_ros.network.weights import WeightsError
+
+    try:
+        path = find_weights(weights)
+        network = load_network(path)
+    except (WeightsError, CheckpointError) as error:
+        remedy = 'install the package again' if weights == 'small' else 'give another --weights'
+        return Check('Weights', 'fail', str(error).splitlines()[0], remedy)
+    millions = sum(parameter.numel() for parameter in network.parameters()) / 1e6
+    size = network.config.image_size
+    return Check('Weights', 'ok', f'{weights}: {millions:.0f} M parameters, {size}x{size} input')
+
+
+def check_download(weights: str) -> Check:
+    """Check weights that are fetched on first use."""
+    download = DOWNLOADS[weights]
+    path = cache_folder() / Path(download.url).name
+    if not path.exists():
+        part = path.with_suffix('.part')
+        missing = download.size - (part.stat().st_size if part.exists() else 0)
+        free = free_bytes(path.parent)
+        found = f'{weights} is not here yet: {gib(missing)} to download to {path.parent}'
+        if free < missing:
+            return Check(
+                'Weights',
+                'fail',
+                f'{found}, which has {gib(free)} free',
+                'free some, or set XDG_CACHE_HOME to a folder on another disk',
+            )
+        return Check(
+            'Weights',
+            'warn',
+            found,
+            f'the node does it when it starts; without a network, get {download.url} elsewhere and '
+            f'put it at {path}',
+        )
+    found_sum = sha256(path) if path.stat().st_size == download.size else 'of another size'
+    if found_sum != download.sha256:
+        return Check(
+            'Weights', 'fail', f'{path} is damaged', f'rm {path}; the node will download it again'
+        )
+    return Check('Weights', 'ok', f'{weights}: {path}, whole (sha256)')
+
+
+def free_bytes(folder: Path) -> int:
+    """Give the free space where a folder is, or will be."""
+    while not folder.exists():
+        folder = folder.parent
+    return shutil.disk_usage(folder).free
+
+
+def check_memory(weights: str, device: str, precision: str) -> Check:
+    """Check that the device has the memory that a frame takes."""
+    import torch
+
+    from depth_pro_ros.estimator import choose_device, choose_precision
+    from depth_pro_ros.network.checkpoint import CheckpointError, load_network
+
+    try:
+        target = choose_device(device)
+        dtype = choose_precision(precision, target)
+        if weights in DOWNLOADS:
+            config = DepthProConfig.large()
+        else:
+            config = load_network(find_weights(weights)).config
+    except (ValueError, RuntimeError, CheckpointError):
+        return Check('Memory', 'warn', 'not checked, as device or weights are missing')
+    needed = needed_bytes(config, dtype)
+    arithmetic = str(dtype).removeprefix('torch.')
+    if target.type == 'cuda':
+        free, total = torch.cuda.mem_get_info(target)
+        name = f'{target}, {torch.cuda.get_device_name(target)}'
+    else:
+        free, total = system_memory()
+        name = 'cpu'
+    found = (
+        f'{name}: {gib(free)} free of {gib(total)}; {weights} in {arithmetic} takes about '
+        f'{gib(needed)}'
+    )
+    if needed <= free:
+        return Check('Memory', 'ok', found)
+    remedy = "choose weights 'small'"
+    if dtype == torch.float32 and target.type == 'cuda':
+        remedy += ' or precision fp16'
+    status = 'fail' if needed > total else 'warn'
+    return Check('Memory', status, found, f'end what else takes memory, or {remedy}')
+
+
+def needed_bytes(config: DepthProConfig, dtype: torch.dtype) -> int:
+    """Estimate the memory that the network and one frame take."""
+    import torch
+
+    from depth_pro_ros.network import DepthPro
+
+    with torch.device('meta'):
+        parameters = sum(parameter.numel() for parameter in DepthPro(config).parameters())
+    live = LIVE_MAPS * config.decoder_dim * (config.image_size // 2) ** 2
+    return round((parameters + live) * dtype.itemsize * OVERHEAD) + MARGIN_BYTES
+
+
+def system_memory() -> tuple[int, int]:
+    """Give the available and the whole memory of the machine, or of the container, in bytes."""
+    lines = Path('/proc/meminfo').read_text().splitlines()
+    kib = {name: int(rest.split()[0]) for name, _, rest in (line.partition(':') for line in lines)}
+    free, total = kib['MemAvailable'] * 1024, kib['MemTotal'] * 1024
+    if CGROUP_LIMIT.exists() and (limit := CGROUP_LIMIT.read_text().strip()).isdigit():
+        free, total = min(free, int(limit)), min(total, int(limit))
+    return free, total
+
+
+def gib(count: int) -> str:
+    """Give bytes as GiB, for people."""
+    return f'{count / GIB:.1f} GiB'
