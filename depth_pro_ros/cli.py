@@ -52,22 +52,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code
 
 
-def add_model_options(
-    parser: argparse.ArgumentParser, output: str | None = None, focal: str = ''
-) -> None:
-    """Add the options that every command with a network has.
-
-    output: folder for results where the user names none; None: it must be named. focal: what is
-    believed without --focal-px.
-    """
-    parser.add_argument(
-        '--output',
-        type=Path,
-        metavar='DIR',
-        default=output,
-        required=output is None,
-        help='folder for results' + (' (%(default)s)' if output else ''),
-    )
+def add_model_options(parser: argparse.ArgumentParser) -> None:
+    """Add what every command with a network has."""
     parser.add_argument(
         '--weights', default='small', help='small, depth_pro (official) or a file (%(default)s)'
     )
@@ -78,7 +64,25 @@ def add_model_options(
         choices=['auto', 'fp32', 'fp16', 'bf16'],
         help='arithmetic (%(default)s: fp16 on a GPU, bf16 on a CPU with units for it, else fp32)',
     )
+
+
+def add_picture_options(
+    parser: argparse.ArgumentParser, focal: str, output: str | None = None
+) -> None:
+    """Add what commands with a network and a folder for results have.
+
+    focal: what is believed without --focal-px. output: the folder where the user names none.
+    """
+    parser.add_argument(
+        '--output',
+        type=Path,
+        metavar='DIR',
+        default=output,
+        required=output is None,
+        help='folder for results' + (' (%(default)s)' if output else ''),
+    )
     parser.add_argument('--focal-px', type=float, help=f'focal length in pixels ({focal})')
+    add_model_options(parser)
 
 
 def add_estimate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -105,7 +109,7 @@ def add_estimate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         action='store_true',
         help='do not take one focal length for all frames of a video or a numbered sequence',
     )
-    add_model_options(parser, focal='default: EXIF data, else the network')
+    add_picture_options(parser, 'default: EXIF data, else the network')
     parser.set_defaults(run=run_estimate)
 
 
@@ -132,7 +136,7 @@ def add_evaluate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument('--data', type=Path, required=True, metavar='DIR')
     parser.add_argument('--dataset', default='auto', help='layout of the folder (%(default)s)')
     parser.add_argument('--limit', type=int, metavar='N', help='measure N frames, evenly chosen')
-    add_model_options(parser, output='evaluation', focal='of pictures whose data tell none')
+    add_picture_options(parser, 'of pictures whose data tell none', output='evaluation')
     parser.set_defaults(run=run_evaluate)
 
 
@@ -208,10 +212,8 @@ def run_bag(args: argparse.Namespace) -> int:
     chosen = vars(args) | {'start_s': args.start, 'duration_s': args.duration}
     options = BagOptions(**{field: chosen[field] for field in BagOptions.__dataclass_fields__})
     model = ModelChoice(args.weights, args.device, args.precision)
-    failures = convert_bags(args.source, args.output, options, model, args.workers, args.engine)
-    for failure in failures:
-        print(f'depth_pro: {failure}', file=sys.stderr)
-    return 1 if failures else 0
+    bags = args.source, args.output
+    return report(convert_bags(*bags, options, model, args.workers, args.engine))
 
 
 def add_doctor(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 
+import bag_helpers
 import cv2
 import numpy as np
 import pytest
@@ -10,11 +11,14 @@ import torch
 from networks import lively_network
 
 from depth_pro_ros import cli
+from depth_pro_ros.bags.options import BagError
+from depth_pro_ros.compressed_depth import encode_depth
 from depth_pro_ros.network import DepthPro, DepthProConfig
 from depth_pro_ros.network.checkpoint import load_network, read_record, save_network
 from depth_pro_ros.training import furniture
+from depth_pro_ros.training.distil import label
 from depth_pro_ros.training.measure import by_network, measure
-from depth_pro_ros.training.sources import open_frames
+from depth_pro_ros.training.sources import open_frames, open_pictures
 from depth_pro_ros.training.start import start_network, take_over
 
 MINIATURE = DepthProConfig(
@@ -177,3 +181,59 @@ def test_a_network_of_two_scales_takes_over_from_one_of_three():
         two.decoder.fusions[3].out_conv.weight, three.decoder.fusions[4].out_conv.weight
     )
     torch.testing.assert_close(two.decoder.convs[2].weight, three.decoder.convs[2].weight)
+
+
+@pytest.fixture
+def depth_bag(tmp_path):
+    """A bag of six pictures with CameraInfo (f = 60) and millimetres, one of them without."""
+    messages = {'/depth': [], '/image': []}
+    for i in range(6):
+        stamp = i * bag_helpers.PERIOD_NS
+        messages['/image'].append((stamp, bag_helpers.raw_image(i)))
+        millimetres = np.full((48, 64), 1500 + 100 * i, np.uint16)
+        millimetres[:, :10] = 0
+        data = encode_depth(millimetres)
+        form = '16UC1; compressedDepth png'
+        packed = np.frombuffer(data, np.uint8)
+        if i != 3:
+            depth = bag_helpers.make[bag_helpers.COMPRESSED](bag_helpers.header(i), form, packed)
+            messages['/depth'].append((stamp + 1000, depth))
+    topics = {
+        '/camera/image_raw': (bag_helpers.IMAGE, messages['/image']),
+        '/camera/camera_info': (bag_helpers.INFO, [(0, bag_helpers.camera_info(0))]),
+        '/camera/depth/compressedDepth': (bag_helpers.COMPRESSED, messages['/depth']),
+    }
+    return bag_helpers.write_bag(tmp_path / 'bag', topics)
+
+
+def test_a_bag_with_depth_gives_frames(depth_bag):
+    frames = open_frames(depth_bag)
+    assert len(frames) == 5
+    np.testing.assert_array_equal(frames[3].rgb, bag_helpers.picture(4))
+    np.testing.assert_allclose(frames[3].depth_m[:, 10:], 1.9, rtol=1e-3)
+    assert np.isnan(frames[3].depth_m[:, :10]).all()
+    assert frames[0].fov_deg == pytest.approx(2 * np.degrees(np.arctan(32 / 60)))
+    assert open_frames(depth_bag, focal_px=32).__getitem__(0).fov_deg == pytest.approx(90)
+
+
+def test_a_bag_without_depth_or_focal_length_says_so(tmp_path):
+    plain = bag_helpers.camera_bag(tmp_path / 'plain')
+    with pytest.raises(BagError, match='has no depth; its topics are'):
+        open_frames(plain)
+    times = [(0, bag_helpers.raw_image(0, '32FC1'))]
+    topics = {
+        '/camera/image_raw': (bag_helpers.IMAGE, [(0, bag_helpers.raw_image(0))]),
+        '/camera/depth': (bag_helpers.IMAGE, times),
+    }
+    bag = bag_helpers.write_bag(tmp_path / 'uncalibrated', topics)
+    with pytest.raises(BagError, match='no CameraInfo beside .*: give --focal-px'):
+        open_frames(bag)
+    assert (open_frames(bag, focal_px=60)[0].depth_m == 1).all()
+
+
+def test_a_teacher_labels_the_pictures_of_a_bag(tmp_path, depth_bag):
+    teacher = lively_network(MINIATURE)
+    label(teacher, open_pictures(depth_bag), tmp_path / 'labels')
+    labels = open_frames(tmp_path / 'labels')
+    assert len(labels) == 6 and labels[5].rgb.shape == (48, 64, 3)
+    assert np.isfinite(labels[5].depth_m).all()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from depth_pro_ros.network import DepthPro
+    from depth_pro_ros.training.frames import Frames
 
 STAGES = ('whole', '1', '2', 'fov')
 WRITES = (
@@ -60,8 +61,11 @@ def add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         type=Path,
         required=True,
         metavar='DIR',
-        help='rendered rooms, or what `evaluate` reads: a data set, a folder with frames.json',
+        help='rendered rooms, a bag with depth, or what `evaluate` reads: a data set, a folder '
+        'with frames.json',
     )
+    parser.add_argument('--depth-topic', help='of a bag with several depth topics')
+    parser.add_argument('--focal-px', type=float, help='of a bag without CameraInfo')
     parser.add_argument('--preset', default='small', help='small or large (%(default)s)')
     parser.add_argument(
         '--init', default='dinov2', help='dinov2, none, small or a weights file (%(default)s)'
@@ -79,7 +83,11 @@ def add_distil(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         + WRITES,
     )
     parser.add_argument(
-        '--images', type=Path, required=True, metavar='DIR', help='pictures, any depth of folders'
+        '--images',
+        type=Path,
+        required=True,
+        metavar='DIR',
+        help='pictures, any depth of folders, or a bag',
     )
     parser.add_argument('--teacher', required=True, help='depth_pro (official), small or a file')
     parser.add_argument(
@@ -91,6 +99,7 @@ def add_distil(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def add_run_options(parser: argparse.ArgumentParser) -> None:
     """Add what all training has."""
+    parser.add_argument('--topic', help='of a bag with several cameras')
     parser.add_argument('--output', type=Path, required=True, metavar='FILE', help='.safetensors')
     parser.add_argument(
         '--held-out',
@@ -109,32 +118,36 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
 
 def run_train(args: argparse.Namespace) -> int:
     """Train on pictures with depth."""
+    from depth_pro_ros.training.sources import open_frames
     from depth_pro_ros.training.start import start_network
 
-    return run_stages(args, start_network(args.init, args.preset), args.data)
+    network = start_network(args.init, args.preset)
+    frames = open_frames(args.data, args.topic, args.depth_topic, args.focal_px)
+    return run_stages(args, network, frames)
 
 
 def run_distil(args: argparse.Namespace) -> int:
     """Label pictures with the teacher, then train the student on them."""
     from depth_pro_ros.network.checkpoint import load_network
     from depth_pro_ros.network.weights import find_weights
-    from depth_pro_ros.training.distil import label, read_pictures
+    from depth_pro_ros.training.distil import label
+    from depth_pro_ros.training.sources import open_frames, open_pictures
     from depth_pro_ros.training.start import start_network
 
     student = start_network(args.student)
     labels = args.output.with_suffix('.labels')
-    label(load_network(find_weights(args.teacher)).float(), read_pictures(args.images), labels)
-    return run_stages(args, student, labels)
+    pictures = open_pictures(args.images, args.topic)
+    label(load_network(find_weights(args.teacher)).float(), pictures, labels)
+    return run_stages(args, student, open_frames(labels))
 
 
-def run_stages(args: argparse.Namespace, network: DepthPro, data: Path) -> int:
-    """Train a network on what lies in the folder `data`, and draw how it went."""
+def run_stages(args: argparse.Namespace, network: DepthPro, frames: Frames) -> int:
+    """Train a network, and draw how it went."""
     from depth_pro_ros.training.plot import plot_metrics
     from depth_pro_ros.training.sources import open_frames
     from depth_pro_ros.training.stages import choose
     from depth_pro_ros.training.train import train
 
-    frames = open_frames(data)
     if args.held_out:
         held_out = open_frames(args.held_out)
     else:

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from depth_pro_ros.camera import focal_from_fov
-from depth_pro_ros.images import read_picture
 from depth_pro_ros.network import DepthPro
 from depth_pro_ros.training.frames import FAR_M
 from depth_pro_ros.training.rooms import Frame, write_frames
-
-PICTURES = ('.jpg', '.jpeg', '.png', '.webp', '.bmp', '.tif', '.tiff')
-LONGEST_PX = 640
+from depth_pro_ros.training.sources import LONGEST_PX
 
 
 def label(teacher: DepthPro, pictures: Iterable[NDArray[np.uint8]], folder: Path) -> None:
@@ -48,15 +44,3 @@ def answer(teacher: DepthPro, rgb: NDArray[np.uint8]) -> Frame:
     depth_m = focal_from_fov(fov_deg, 1) / c.clip(focal_from_fov(fov_deg, 1) / FAR_M)
     small = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA)
     return Frame(small, depth_m.astype(np.float16), fov_deg)
-
-
-def read_pictures(source: Path) -> Iterator[NDArray[np.uint8]]:
-    """Give the pictures below a folder, in the order of their names, with a progress bar.
-
-    Raises ValueError where there is none.
-    """
-    paths = sorted(p for p in source.rglob('*') if p.suffix.lower() in PICTURES)
-    if not paths:
-        raise ValueError(f'{source} holds no pictures ({", ".join(PICTURES)})')
-    for path in tqdm(paths, unit='picture', desc='teacher'):
-        yield read_picture(path)

@@ -1,34 +1,64 @@
-"""Where training frames come from: rendered rooms, a teacher, data sets, folders of one's own."""
+"""Where training frames come from: rendered rooms, a teacher, data sets, folders, bags."""
 
 import json
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
 
+from depth_pro_ros.bags.reading import is_bag
+from depth_pro_ros.bags.recorded import bag_pictures, bag_truths
 from depth_pro_ros.camera import fov_from_focal
 from depth_pro_ros.evaluation.datasets import find_frames
 from depth_pro_ros.evaluation.frame import DataError, Truth
 from depth_pro_ros.evaluation.frame import Frame as MeasuredFrame
-from depth_pro_ros.training.frames import Frames
+from depth_pro_ros.images import read_picture
+from depth_pro_ros.training.frames import FAR_M, Frames
 from depth_pro_ros.training.rooms import Frame
 
+PICTURES = ('.jpg', '.jpeg', '.png', '.webp', '.bmp', '.tif', '.tiff')
 LONGEST_PX = 640
 """Larger pictures are shrunk, so that a data set stays in memory."""
 
 
-def open_frames(path: Path) -> Frames:
-    """Give the frames of a folder: what `rooms` or `distil` wrote, or any data set with depth.
+def open_frames(
+    path: Path,
+    topic: str | None = None,
+    depth_topic: str | None = None,
+    focal_px: float | None = None,
+) -> Frames:
+    """Give the frames of what `rooms` or `distil` wrote, of a data set, or of a bag with depth.
 
-    Raises DataError where there is nothing of the kind.
+    The last three arguments are for bags. Raises DataError or BagError where there are none.
     """
     index = path / 'frames.json'
     entries = json.loads(index.read_text())['frames'] if index.is_file() else []
     if entries and 'fov_deg' in entries[0]:
         return Frames([partial(read_written, path / entry['name']) for entry in entries])
-    frames = find_frames(path)
-    return Frames([partial(read_measured, frame) for frame in frames])
+    if is_bag(path):
+        truths = tqdm(bag_truths(path, topic, depth_topic, focal_px), unit='frame', desc='bag')
+        kept = [training_frame(truth) for truth in truths]
+        return Frames([partial(kept.__getitem__, i) for i in range(len(kept))])
+    return Frames([partial(read_measured, frame) for frame in find_frames(path)])
+
+
+def open_pictures(path: Path, topic: str | None = None) -> Iterator[NDArray[np.uint8]]:
+    """Give the pictures (H, W, 3) of a bag, or of a folder and those in it, ordered by name.
+
+    Raises ValueError where there is none, and BagError.
+    """
+    if is_bag(path):
+        yield from tqdm(bag_pictures(path, topic), unit='picture', desc='teacher')
+        return
+    paths = sorted(p for p in path.rglob('*') if p.suffix.lower() in PICTURES)
+    if not paths:
+        raise ValueError(f'{path} holds no pictures ({", ".join(PICTURES)}), and is no bag')
+    for each in tqdm(paths, unit='picture', desc='teacher'):
+        yield read_picture(each)
 
 
 def read_written(path: Path) -> Frame:
@@ -40,14 +70,24 @@ def read_written(path: Path) -> Frame:
 
 def read_measured(frame: MeasuredFrame) -> Frame:
     """Read a data set's frame; depth outside of its range becomes NaN, unknown."""
-    truth: Truth = frame.read()
+    truth = frame.read()
     if truth.focal_px is None:
         raise DataError(f'{frame.name} has no focal length, without which nothing is metric')
+    return training_frame(truth, frame.min_depth_m, frame.max_depth_m)
+
+
+def training_frame(
+    truth: Truth, min_depth_m: float = MeasuredFrame.min_depth_m, max_depth_m: float = FAR_M
+) -> Frame:
+    """Shrink a picture with depth to LONGEST_PX, and turn depth out of range into NaN."""
+    assert truth.focal_px is not None
     height, width = truth.rgb.shape[:2]
-    fov_deg = fov_from_focal(truth.focal_px, width)
     shrink = min(1.0, LONGEST_PX / max(height, width))
     size = round(width * shrink), round(height * shrink)
     depth_m = cv2.resize(truth.depth_m, size, interpolation=cv2.INTER_NEAREST)
-    outside = (depth_m < frame.min_depth_m) | (depth_m > frame.max_depth_m)
-    depth_m = np.where(outside, np.nan, depth_m).astype(np.float16)
-    return Frame(cv2.resize(truth.rgb, size, interpolation=cv2.INTER_AREA), depth_m, fov_deg)
+    outside = (depth_m < min_depth_m) | (depth_m > max_depth_m)
+    return Frame(
+        cv2.resize(truth.rgb, size, interpolation=cv2.INTER_AREA),
+        np.where(outside, np.nan, depth_m).astype(np.float16),
+        fov_from_focal(truth.focal_px, width),
+    )
