@@ -1,5 +1,6 @@
 """What a network is before training: nothing, DINOv2, or what another one has learned."""
 
+import dataclasses
 import re
 
 import torch
@@ -16,7 +17,7 @@ from depth_pro_ros.training.progressive import start_as_upsampling
 MEAN_C, MEAN_FOV_DEG = 0.38, 64.0
 
 
-def start_network(init: str, preset: str | None = None) -> DepthPro:
+def start_network(init: str, preset: str | None = None, tile_size: int | None = None) -> DepthPro:
     """Give the network that training begins with.
 
     init: `dinov2` (its first blocks), `none` (random), or weights by name or file, handed over to
@@ -25,7 +26,8 @@ def start_network(init: str, preset: str | None = None) -> DepthPro:
     source = None if init in ('dinov2', 'none') else load_network(find_weights(init)).float()
     if source and not preset:
         return source
-    network = DepthPro(DepthProConfig.preset(preset or 'small'))
+    config = DepthProConfig.preset(preset or 'small')
+    network = DepthPro(dataclasses.replace(config, tile_size=tile_size or config.tile_size))
     start_as_upsampling(network, MEAN_C, MEAN_FOV_DEG)
     if source:
         take_over(network, source)
