@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from depth_pro_ros import __version__
 from depth_pro_ros.training.commands import add_training
+
+Number = TypeVar('Number', int, float)
 
 EXTRAS = {
     'OpenEXR': 'exr',
@@ -78,7 +82,21 @@ def add_model_options(
         choices=['auto', 'fp32', 'fp16', 'bf16'],
         help='arithmetic (%(default)s: fp16 on a GPU, bf16 on a CPU with units for it, else fp32)',
     )
-    parser.add_argument('--focal-px', type=float, help=f'focal length in pixels ({focal})')
+    parser.add_argument(
+        '--focal-px', type=positive(float), help=f'focal length in pixels ({focal})'
+    )
+
+
+def positive(kind: Callable[[str], Number]) -> Callable[[str], Number]:
+    """Give what argparse reads a positive number of a kind with."""
+
+    def read(text: str) -> Number:
+        number = kind(text)
+        if not 0 < number < math.inf:
+            raise argparse.ArgumentTypeError(f'{text} must be positive')
+        return number
+
+    return read
 
 
 def add_estimate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -131,7 +149,9 @@ def add_evaluate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument('--data', type=Path, required=True, metavar='DIR')
     parser.add_argument('--dataset', default='auto', help='layout of the folder (%(default)s)')
-    parser.add_argument('--limit', type=int, metavar='N', help='measure N frames, evenly chosen')
+    parser.add_argument(
+        '--limit', type=positive(int), metavar='N', help='measure N frames, evenly chosen'
+    )
     add_model_options(parser, output='evaluation', focal='of pictures whose data tell none')
     parser.set_defaults(run=run_evaluate)
 
