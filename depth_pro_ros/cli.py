@@ -56,22 +56,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code
 
 
-def add_model_options(
-    parser: argparse.ArgumentParser, output: str | None = None, focal: str = ''
-) -> None:
-    """Add the options that every command with a network has.
-
-    output: folder for results where the user names none; None: it must be named. focal: what is
-    believed without --focal-px.
-    """
-    parser.add_argument(
-        '--output',
-        type=Path,
-        metavar='DIR',
-        default=output,
-        required=output is None,
-        help='folder for results' + (' (%(default)s)' if output else ''),
-    )
+def add_model_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that every command with a network has."""
     parser.add_argument(
         '--weights', default='small', help='small, depth_pro (official) or a file (%(default)s)'
     )
@@ -82,9 +68,12 @@ def add_model_options(
         choices=['auto', 'fp32', 'fp16', 'bf16'],
         help='arithmetic (%(default)s: fp16 on a GPU, bf16 on a CPU with units for it, else fp32)',
     )
-    parser.add_argument(
-        '--focal-px', type=positive(float), help=f'focal length in pixels ({focal})'
-    )
+
+
+def add_focal_option(parser: argparse.ArgumentParser, otherwise: str) -> None:
+    """Add the focal length, for commands that make depth; otherwise: what is believed without."""
+    told = f'focal length in pixels ({otherwise})'
+    parser.add_argument('--focal-px', type=positive(float), help=told)
 
 
 def positive(kind: Callable[[str], Number]) -> Callable[[str], Number]:
@@ -123,7 +112,9 @@ def add_estimate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         action='store_true',
         help='do not take one focal length for all frames of a video or a numbered sequence',
     )
-    add_model_options(parser, focal='default: EXIF data, else the network')
+    parser.add_argument('--output', type=Path, required=True, metavar='DIR')
+    add_focal_option(parser, 'default: EXIF data, else the network')
+    add_model_options(parser)
     parser.set_defaults(run=run_estimate)
 
 
@@ -152,7 +143,11 @@ def add_evaluate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         '--limit', type=positive(int), metavar='N', help='measure N frames, evenly chosen'
     )
-    add_model_options(parser, output='evaluation', focal='of pictures whose data tell none')
+    parser.add_argument(
+        '--output', type=Path, default='evaluation', metavar='DIR', help='default: %(default)s'
+    )
+    add_focal_option(parser, 'of pictures whose data tell none')
+    add_model_options(parser)
     parser.set_defaults(run=run_evaluate)
 
 
@@ -193,11 +188,7 @@ def add_bag(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     add('output', type=Path, metavar='OUT', help='a folder, or a file NAME.mcap or NAME.db3')
     add('--topic', help='image topic (default: the only one there is)')
     add('--camera-info', metavar='TOPIC', help='its CameraInfo (default: the one beside it)')
-    add(
-        '--focal-px',
-        type=float,
-        help='focal length in pixels (default: CameraInfo, else one estimate for the whole bag)',
-    )
+    add_focal_option(parser, 'default: CameraInfo, else one estimate for the whole bag')
     add('--rectify', action='store_true', help='remove the lens distortion that CameraInfo tells')
     add('--start', type=float, metavar='S', default=default.start_s, help='seconds to leave out')
     add('--duration', type=float, metavar='S', default=default.duration_s, help='seconds to take')
@@ -228,10 +219,7 @@ def run_bag(args: argparse.Namespace) -> int:
     chosen = vars(args) | {'start_s': args.start, 'duration_s': args.duration}
     options = BagOptions(**{field: chosen[field] for field in BagOptions.__dataclass_fields__})
     model = ModelChoice(args.weights, args.device, args.precision)
-    failures = convert_bags(args.source, args.output, options, model, args.workers, args.engine)
-    for failure in failures:
-        print(f'depth_pro: {failure}', file=sys.stderr)
-    return 1 if failures else 0
+    return report(convert_bags(args.source, args.output, options, model, args.workers, args.engine))
 
 
 def add_doctor(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
