@@ -132,6 +132,15 @@ def test_options_name_what_there_is(capsys):
     assert 'pictures: all but exr' in told and set(WRITERS) - set(PICTURE_FORMATS) == {'exr'}
 
 
+@pytest.mark.parametrize(
+    'command', ['estimate', 'evaluate', 'bag', 'doctor', 'rooms', 'train', 'distil']
+)
+def test_every_command_explains_itself(capsys, command):
+    with pytest.raises(SystemExit) as ended:
+        cli.main([command, '--help'])
+    assert ended.value.code == 0 and '--' in capsys.readouterr().out
+
+
 def test_a_zero_length_video_beside_a_good_picture(tiny_weights, photo, tmp_path, capsys):
     video = tmp_path / 'clip.mp4'
     video.write_bytes(b'')
