@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from depth_pro_ros import __version__
 from depth_pro_ros.training.commands import add_training
+
+Number = TypeVar('Number', int, float)
 
 EXTRAS = {
     'OpenEXR': 'exr',
@@ -53,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:
-    """Add what every command with a network has."""
+    """Add the options that every command with a network has."""
     parser.add_argument(
         '--weights', default='small', help='small, depth_pro (official) or a file (%(default)s)'
     )
@@ -66,23 +70,22 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_picture_options(
-    parser: argparse.ArgumentParser, focal: str, output: str | None = None
-) -> None:
-    """Add what commands with a network and a folder for results have.
+def add_focal_option(parser: argparse.ArgumentParser, otherwise: str) -> None:
+    """Add the focal length, for commands that make depth; otherwise: what is believed without."""
+    told = f'focal length in pixels ({otherwise})'
+    parser.add_argument('--focal-px', type=positive(float), help=told)
 
-    focal: what is believed without --focal-px. output: the folder where the user names none.
-    """
-    parser.add_argument(
-        '--output',
-        type=Path,
-        metavar='DIR',
-        default=output,
-        required=output is None,
-        help='folder for results' + (' (%(default)s)' if output else ''),
-    )
-    parser.add_argument('--focal-px', type=float, help=f'focal length in pixels ({focal})')
-    add_model_options(parser)
+
+def positive(kind: Callable[[str], Number]) -> Callable[[str], Number]:
+    """Give what argparse reads a positive number of a kind with."""
+
+    def read(text: str) -> Number:
+        number = kind(text)
+        if not 0 < number < math.inf:
+            raise argparse.ArgumentTypeError(f'{text} must be positive')
+        return number
+
+    return read
 
 
 def add_estimate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -109,7 +112,9 @@ def add_estimate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         action='store_true',
         help='do not take one focal length for all frames of a video or a numbered sequence',
     )
-    add_picture_options(parser, 'default: EXIF data, else the network')
+    parser.add_argument('--output', type=Path, required=True, metavar='DIR')
+    add_focal_option(parser, 'default: EXIF data, else the network')
+    add_model_options(parser)
     parser.set_defaults(run=run_estimate)
 
 
@@ -135,8 +140,14 @@ def add_evaluate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument('--data', type=Path, required=True, metavar='DIR')
     parser.add_argument('--dataset', default='auto', help='layout of the folder (%(default)s)')
-    parser.add_argument('--limit', type=int, metavar='N', help='measure N frames, evenly chosen')
-    add_picture_options(parser, 'of pictures whose data tell none', output='evaluation')
+    parser.add_argument(
+        '--limit', type=positive(int), metavar='N', help='measure N frames, evenly chosen'
+    )
+    parser.add_argument(
+        '--output', type=Path, default='evaluation', metavar='DIR', help='default: %(default)s'
+    )
+    add_focal_option(parser, 'of pictures whose data tell none')
+    add_model_options(parser)
     parser.set_defaults(run=run_evaluate)
 
 
@@ -177,11 +188,7 @@ def add_bag(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     add('output', type=Path, metavar='OUT', help='a folder, or a file NAME.mcap or NAME.db3')
     add('--topic', help='image topic (default: the only one there is)')
     add('--camera-info', metavar='TOPIC', help='its CameraInfo (default: the one beside it)')
-    add(
-        '--focal-px',
-        type=float,
-        help='focal length in pixels (default: CameraInfo, else one estimate for the whole bag)',
-    )
+    add_focal_option(parser, 'default: CameraInfo, else one estimate for the whole bag')
     add('--rectify', action='store_true', help='remove the lens distortion that CameraInfo tells')
     add('--start', type=float, metavar='S', default=default.start_s, help='seconds to leave out')
     add('--duration', type=float, metavar='S', default=default.duration_s, help='seconds to take')
@@ -212,8 +219,7 @@ def run_bag(args: argparse.Namespace) -> int:
     chosen = vars(args) | {'start_s': args.start, 'duration_s': args.duration}
     options = BagOptions(**{field: chosen[field] for field in BagOptions.__dataclass_fields__})
     model = ModelChoice(args.weights, args.device, args.precision)
-    bags = args.source, args.output
-    return report(convert_bags(*bags, options, model, args.workers, args.engine))
+    return report(convert_bags(args.source, args.output, options, model, args.workers, args.engine))
 
 
 def add_doctor(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
