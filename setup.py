@@ -45,6 +45,8 @@ setup(
         'opencv': ['opencv-python-headless>=4.5'],
         'ros-jazzy': ros_wheels('jazzy'),
         'ros-kilted': ros_wheels('kilted'),
+        'bag': ['rosbags>=0.11'],
+        'ray': ['rosbags>=0.11', 'ray>=2.9'],
         'exr': ['openexr>=3.3'],
         'evaluate': ['h5py>=3.6', 'rich>=12', 'scipy>=1.8'],
         'train': ['moderngl>=5.8', 'onnx>=1.15'],

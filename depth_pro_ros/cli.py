@@ -13,7 +13,9 @@ EXTRAS = {
     'OpenEXR': 'exr',
     'cv2': 'opencv',
     'h5py': 'evaluate',
+    'ray': 'ray',
     'rich': 'evaluate',
+    'rosbags': 'bag',
     'scipy': 'evaluate',
 }
 """Module that not everybody has -> the extra of this package that brings it."""
@@ -50,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def add_model_options(
     parser: argparse.ArgumentParser, output: str | None = None, focal: str = ''
 ) -> None:
-    """Add the options that every command with a network has.
+    """Add the options of commands that make files of depth.
 
     output: folder for results where the user names none; None: it must be named. focal: what is
     believed without --focal-px.
@@ -63,6 +65,12 @@ def add_model_options(
         required=output is None,
         help='folder for results' + (' (%(default)s)' if output else ''),
     )
+    add_network_options(parser)
+    add_focal_option(parser, focal)
+
+
+def add_network_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that every command with a network has."""
     parser.add_argument(
         '--weights', default='small', help='small, depth_pro (official) or a file (%(default)s)'
     )
@@ -73,7 +81,11 @@ def add_model_options(
         choices=['auto', 'fp32', 'fp16', 'bf16'],
         help='arithmetic (%(default)s: fp16 on a GPU, bf16 on a CPU with units for it, else fp32)',
     )
-    parser.add_argument('--focal-px', type=float, help=f'focal length in pixels ({focal})')
+
+
+def add_focal_option(parser: argparse.ArgumentParser, otherwise: str) -> None:
+    """Add --focal-px, with what is believed without it."""
+    parser.add_argument('--focal-px', type=float, help=f'focal length in pixels ({otherwise})')
 
 
 def add_estimate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -143,13 +155,6 @@ def run_evaluate(args: argparse.Namespace) -> int:
     return report(evaluate(estimator, frames, args.output, title, args.focal_px))
 
 
-def report(failures: Sequence[str]) -> int:
-    """Print what failed, a line each; gives the exit code."""
-    for failure in failures:
-        print(f'depth_pro: {failure}', file=sys.stderr)
-    return 1 if failures else 0
-
-
 def add_bag(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add `depth_pro bag`."""
     from depth_pro_ros.bags.options import STORAGES, BagOptions
@@ -168,11 +173,7 @@ def add_bag(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     add('output', type=Path, metavar='OUT', help='a folder, or a file NAME.mcap or NAME.db3')
     add('--topic', help='image topic (default: the only one there is)')
     add('--camera-info', metavar='TOPIC', help='its CameraInfo (default: the one beside it)')
-    add(
-        '--focal-px',
-        type=float,
-        help='focal length in pixels (default: CameraInfo, else one estimate for the whole bag)',
-    )
+    add_focal_option(parser, 'default: CameraInfo, else one estimate for the whole bag')
     add('--rectify', action='store_true', help='remove the lens distortion that CameraInfo tells')
     add('--start', type=float, metavar='S', default=default.start_s, help='seconds to leave out')
     add('--duration', type=float, metavar='S', default=default.duration_s, help='seconds to take')
@@ -191,7 +192,7 @@ def add_bag(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     add('--namespace', default=default.namespace, help='of the new topics (%(default)s)')
     add('--engine', choices=['local', 'ray'], default='local', help='ray: bags side by side')
     add('--workers', type=int, metavar='N', help='of Ray (default: one a GPU, or one a machine)')
-    add_model_options(parser)
+    add_network_options(parser)
     parser.set_defaults(run=run_bag)
 
 
@@ -203,10 +204,7 @@ def run_bag(args: argparse.Namespace) -> int:
     chosen = vars(args) | {'start_s': args.start, 'duration_s': args.duration}
     options = BagOptions(**{field: chosen[field] for field in BagOptions.__dataclass_fields__})
     model = ModelChoice(args.weights, args.device, args.precision)
-    failures = convert_bags(args.source, args.output, options, model, args.workers, args.engine)
-    for failure in failures:
-        print(f'depth_pro: {failure}', file=sys.stderr)
-    return 1 if failures else 0
+    return report(convert_bags(args.source, args.output, options, model, args.workers, args.engine))
 
 
 def add_doctor(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -223,7 +221,7 @@ def add_doctor(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         metavar='WxH',
         help='of the camera, for the size of our messages (%(default)s)',
     )
-    add_model_options(parser)
+    add_network_options(parser)
     parser.set_defaults(run=run_doctor)
 
 
@@ -241,6 +239,13 @@ def run_doctor(args: argparse.Namespace) -> int:
     checks = examine(args.weights, args.device, args.precision, int(size[1]), int(size[2]))
     print(screen(checks, min(shutil.get_terminal_size().columns, 100)))
     return 0 if would_run(checks) else 1
+
+
+def report(failures: Sequence[str]) -> int:
+    """Print what failed, a line each; gives the exit code."""
+    for failure in failures:
+        print(f'depth_pro: {failure}', file=sys.stderr)
+    return 1 if failures else 0
 
 
 if __name__ == '__main__':

@@ -20,8 +20,13 @@ FORBIDDEN = {
     'images': {'network', 'estimator', 'offline', 'cli', 'ros', 'training', 'demo'},
     'offline': {'evaluation', 'cli', 'ros', 'training', 'demo'},
     'evaluation': {'offline', 'cli', 'ros', 'training', 'demo'},
+    'bags': {'evaluation', 'cli', 'training', 'demo', 'doctor'},
+    'doctor': {'offline', 'evaluation', 'bags', 'cli', 'training', 'demo'},
+    'decoding': {'network', 'estimator', 'images', 'offline', 'bags', 'cli', 'ros', 'training'},
+    'camera_info': {'network', 'estimator', 'images', 'offline', 'bags', 'cli', 'ros', 'training'},
+    'point_cloud': {'network', 'estimator', 'images', 'offline', 'bags', 'cli', 'ros', 'training'},
     'training': {'estimator', 'offline', 'cli', 'ros', 'demo'},
-    'ros': {'offline', 'evaluation', 'cli', 'training', 'demo'},
+    'ros': {'offline', 'evaluation', 'bags', 'cli', 'training', 'demo'},
 }
 """Part of the package -> the parts it must not import."""
 
@@ -58,6 +63,9 @@ def test_dependencies_point_one_way(path):
         ('depth_pro_ros.cli', {'torch', 'numpy', 'rclpy'}),
         ('depth_pro_ros.ros.parameters', {'torch', 'rclpy'}),
         ('depth_pro_ros.camera', {'torch', 'rclpy'}),
+        ('depth_pro_ros.decoding', {'torch', 'rclpy'}),
+        ('depth_pro_ros.bags.options', {'torch', 'numpy', 'rosbags', 'rclpy'}),
+        ('depth_pro_ros.doctor.middleware', {'torch', 'numpy', 'rclpy'}),
         ('depth_pro_ros.evaluation.metrics', {'torch', 'cv2'}),
         ('depth_pro_ros.evaluation.datasets', {'torch', 'h5py', 'scipy'}),
     ],

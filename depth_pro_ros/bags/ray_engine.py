@@ -12,17 +12,13 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
+import ray
+from ray.exceptions import RayError, RayTaskError
 from tqdm import tqdm
 
 from depth_pro_ros.bags.convert import BagReport, convert_bag
 from depth_pro_ros.bags.jobs import Job
 from depth_pro_ros.bags.options import BagError, BagOptions, ModelChoice
-
-try:
-    import ray
-    from ray.exceptions import RayError, RayTaskError
-except ImportError as error:
-    raise BagError("--engine ray needs Ray: pip install 'depth_pro_ros[ray]'") from error
 
 TRIES = 3
 """How often a bag is begun at most, whether its worker dies or reports a failure."""
