@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import collections
 import functools
+import logging
 import math
 import os
 from collections.abc import Sequence
@@ -56,7 +57,7 @@ def convert_on_ray(
         return []
     began = not ray.is_initialized()
     if began:
-        ray.init(log_to_driver=False, logging_level='warning')
+        ray.init(log_to_driver=False, logging_level=logging.WARNING)
     try:
         pool = start_workers(options, model, workers, len(jobs))
         absolute = [Job(job.source.resolve(), job.output.resolve()) for job in jobs]
