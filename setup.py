@@ -45,9 +45,11 @@ setup(
         'opencv': ['opencv-python-headless>=4.5'],
         'ros-jazzy': ros_wheels('jazzy'),
         'ros-kilted': ros_wheels('kilted'),
+        'bag': ['rosbags>=0.11'],
+        'ray': ['rosbags>=0.11', 'ray>=2.9'],
         'exr': ['openexr>=3.3'],
         'evaluate': ['h5py>=3.6', 'rich>=12', 'scipy>=1.8'],
-        'train': ['matplotlib>=3.6', 'moderngl>=5.8', 'onnx>=1.15'],
+        'train': ['matplotlib>=3.6', 'moderngl>=5.8', 'onnx>=1.15', 'rosbags>=0.11'],
         'test': [
             'colcon-common-extensions',
             'mypy',

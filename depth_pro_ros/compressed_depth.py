@@ -61,5 +61,5 @@ def decode_depth(data: bytes, encoding: str = '32FC1') -> NDArray[np.float32] | 
         return np.where(stored > 0, a / (stored - b), np.nan).astype(np.float32)
 
 
-def _png(image: NDArray[np.uint16]) -> bytes:
+def _png(image: NDArray[np.float32] | NDArray[np.uint16]) -> bytes:
     return bytes(cv2.imencode('.png', image, [cv2.IMWRITE_PNG_COMPRESSION, PNG_LEVEL])[1])

@@ -222,6 +222,22 @@ def test_a_full_disk(run, tmp_path, storage):
     assert len(read_bag(tmp_path / 'out' / 'a')[DEPTH]) == 2
 
 
+@pytest.mark.parametrize('more', [[], ['--points', '--cloud-stride', '1', '--compressed']])
+def test_a_disk_that_is_too_small_is_told_before_anything_is_computed(
+    run, tmp_path, monkeypatch, more
+):
+    source = camera_bag(tmp_path / 'in', frames=12)
+    copied = sum(len(data) for messages in read_bag(source).values() for _, data in messages)
+    needed = copied + 12 * 64 * 48 * (4 if not more else 16)
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, 'disk_usage', lambda path: usage._replace(free=needed - 1))
+    assert f'it takes {needed / 1e6:.0f} MB' in complaint(run(source, 'out', *more))
+    assert left(tmp_path) == {'in'}
+    usage = usage._replace(free=needed)
+    monkeypatch.setattr(shutil, 'disk_usage', lambda path: usage)
+    run(source, 'out', '--every', 3, *more, code=0)
+
+
 def test_an_unwritable_folder(run, tmp_path):
     source = camera_bag(tmp_path / 'in')
     (tmp_path / 'file').write_text('')

@@ -12,7 +12,8 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / 'depth_pro_ros'
 FILES = sorted(path for path in PACKAGE.rglob('*.py'))
 ROS = {'rclpy', 'sensor_msgs', 'std_msgs', 'std_srvs', 'diagnostic_msgs', 'rcl_interfaces'}
-PROGRAMS = {'cli', 'demo', 'evaluation', 'offline', 'ros', 'training'}
+CLI = {'cli', 'commands'}
+PROGRAMS = {*CLI, 'demo', 'evaluation', 'offline', 'ros', 'training'}
 """What stands on the estimator, and nothing stands on."""
 
 FORBIDDEN = {
@@ -20,10 +21,15 @@ FORBIDDEN = {
     'estimator': {'images', *PROGRAMS},
     'camera': {'network', 'estimator', 'images', *PROGRAMS},
     'images': {'network', 'estimator', *PROGRAMS},
-    'offline': {'evaluation', 'cli', 'ros', 'training', 'demo'},
-    'evaluation': {'offline', 'cli', 'ros', 'training', 'demo'},
-    'training': {'estimator', 'offline', 'cli', 'ros', 'demo'},
-    'ros': {'offline', 'evaluation', 'cli', 'training', 'demo'},
+    'offline': {'evaluation', *CLI, 'ros', 'training', 'demo'},
+    'evaluation': {'offline', *CLI, 'ros', 'training', 'demo'},
+    'bags': {'evaluation', *CLI, 'training', 'demo', 'doctor'},
+    'doctor': {'offline', 'evaluation', 'bags', *CLI, 'training', 'demo'},
+    'decoding': {'network', 'estimator', 'images', 'offline', 'bags', *CLI, 'ros', 'training'},
+    'camera_info': {'network', 'estimator', 'images', 'offline', 'bags', *CLI, 'ros', 'training'},
+    'point_cloud': {'network', 'estimator', 'images', 'offline', 'bags', *CLI, 'ros', 'training'},
+    'training': {'estimator', 'offline', *CLI, 'ros', 'demo'},
+    'ros': {'offline', 'evaluation', 'bags', *CLI, 'training', 'demo'},
 }
 """Part of the package -> the parts it must not import."""
 
@@ -60,6 +66,9 @@ def test_dependencies_point_one_way(path):
         ('depth_pro_ros.cli', {'torch', 'numpy', 'rclpy'}),
         ('depth_pro_ros.ros.parameters', {'torch', 'rclpy'}),
         ('depth_pro_ros.camera', {'torch', 'rclpy'}),
+        ('depth_pro_ros.decoding', {'torch', 'rclpy'}),
+        ('depth_pro_ros.bags.options', {'torch', 'numpy', 'rosbags', 'rclpy'}),
+        ('depth_pro_ros.doctor.middleware', {'torch', 'numpy', 'rclpy'}),
         ('depth_pro_ros.evaluation.metrics', {'torch', 'cv2'}),
         ('depth_pro_ros.evaluation.datasets', {'torch', 'h5py', 'scipy'}),
     ],

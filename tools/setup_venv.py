@@ -53,7 +53,7 @@ def main() -> None:
     print(f'setting up .venv (ROS: {ros}); the first time takes 6 GB of disk', flush=True)
     if not fits(ros):
         create_venv(system_site_packages=bool(distro))
-    extras = ['evaluate', 'exr', 'train', 'test']
+    extras = ['bag', 'evaluate', 'exr', 'train', 'test']
     if distro is None:
         extras += ['opencv', f'ros-{wheels}']
     elif not imports('cv2'):

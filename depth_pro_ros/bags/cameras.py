@@ -15,10 +15,8 @@ from depth_pro_ros.bags.survey import Survey
 from depth_pro_ros.camera import Intrinsics, focal_from_fov
 from depth_pro_ros.camera_info import intrinsics_for_image, rectifier_for_image
 from depth_pro_ros.estimator import DepthEstimator
+from depth_pro_ros.offline.clip import samples
 from depth_pro_ros.rectify import Rectifier
-
-FOCAL_SAMPLES = 15
-"""Images, evenly spread over the bag, whose median field of view holds for all of them."""
 
 
 class View(NamedTuple):
@@ -74,8 +72,7 @@ def find_camera(bag: Bag, found: Survey, options: BagOptions, estimator: DepthEs
     if found.infos:
         return Camera('CameraInfo', infos=found.infos)
     estimates = []
-    chosen = np.linspace(0, len(found.times_ns) - 1, FOCAL_SAMPLES).round().astype(int)
-    for index in sorted({*chosen.tolist()}):
+    for index in samples(len(found.times_ns)):
         time_ns = found.times_ns[index]
         for message in bag.messages([found.images], time_ns, time_ns + 1):
             try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from tqdm import tqdm
 
 from depth_pro_ros.bags.cameras import Camera, find_camera
 from depth_pro_ros.bags.options import BagError, BagOptions
-from depth_pro_ros.bags.outputs import output_messages, output_topics
+from depth_pro_ros.bags.outputs import output_bytes, output_messages, output_topics
 from depth_pro_ros.bags.reading import Bag, Message, is_latched, open_bag, parsed, picture
 from depth_pro_ros.bags.survey import Survey, survey
 from depth_pro_ros.bags.writing import NewBag, aside, new_bag
@@ -65,17 +66,12 @@ def convert_bag(
     storage = options.storage_of(output)
     with open_bag(source) as bag, aside(output) as folder:
         found = survey(bag, options)
-        topics = output_topics(options)
-        if taken := {c.topic for c in found.copied} & topics.keys():
-            raise BagError(
-                f'{source} has {", ".join(sorted(taken))} already: choose another --namespace, or '
-                '--only-new'
-            )
+        check_output(bag, found, options, output)
         with explained(source):
             estimator = load()
             camera = find_camera(bag, found, options, estimator)
         with new_bag(folder, output, storage) as new, explained(source):
-            for topic, kind in topics.items():
+            for topic, kind in output_topics(options).items():
                 new.add(topic, kind)
             for connection in found.copied:
                 new.add_copy(connection)
@@ -88,6 +84,26 @@ def convert_bag(
         if not writer.images:
             raise BagError(f'{source}: no image can be used; the first: {writer.faults[0]}')
     return BagReport(output, writer.images, writer.focal, tuple(writer.faults))
+
+
+def check_output(bag: Bag, found: Survey, options: BagOptions, output: Path) -> None:
+    """Raise BagError where the new topics are there already, or the disk has too little room."""
+    if taken := {c.topic for c in found.copied} & output_topics(options).keys():
+        raise BagError(
+            f'{bag.path} has {", ".join(sorted(taken))} already: choose another --namespace, or '
+            '--only-new'
+        )
+    try:
+        height, width = picture(bag.first(found.images)).shape[:2]
+    except ValueError:
+        return  # its turn comes, and others may be fine
+    needed = found.copied_bytes + len(found.times_ns) * output_bytes(width, height, options)
+    free = shutil.disk_usage(output.parent).free
+    if needed > free:
+        raise BagError(
+            f'cannot write {output}: it takes {needed / 1e6:.0f} MB, and {free / 1e6:.0f} MB are '
+            f'free there{"" if options.compressed else "; --compressed takes less"}'
+        )
 
 
 class DepthWriter:

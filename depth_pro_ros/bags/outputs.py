@@ -34,6 +34,14 @@ def output_topics(options: BagOptions) -> dict[str, str]:
     return topics
 
 
+def output_bytes(width: int, height: int, options: BagOptions) -> int:
+    """Give the least that the messages for one image take."""
+    depth = 0 if options.compressed else 4 * width * height
+    stride = options.cloud_stride
+    cloud = POINT_STEP * (-(-width // stride)) * (-(-height // stride)) if options.points else 0
+    return depth + cloud
+
+
 def output_messages(
     header: Any, view: View, depth_m: NDArray[np.float32], options: BagOptions
 ) -> Iterator[tuple[str, bytes]]:

@@ -7,22 +7,19 @@ from __future__ import annotations
 
 import collections
 import functools
+import logging
 import math
 import os
 from collections.abc import Sequence
 from typing import Any
 
+import ray
+from ray.exceptions import RayError, RayTaskError
 from tqdm import tqdm
 
 from depth_pro_ros.bags.convert import BagReport, convert_bag
 from depth_pro_ros.bags.jobs import Job
 from depth_pro_ros.bags.options import BagError, BagOptions, ModelChoice
-
-try:
-    import ray
-    from ray.exceptions import RayError, RayTaskError
-except ImportError as error:
-    raise BagError("--engine ray needs Ray: pip install 'depth_pro_ros[ray]'") from error
 
 TRIES = 3
 """How often a bag is begun at most, whether its worker dies or reports a failure."""
@@ -60,7 +57,7 @@ def convert_on_ray(
         return []
     began = not ray.is_initialized()
     if began:
-        ray.init(log_to_driver=False, logging_level='warning')
+        ray.init(log_to_driver=False, logging_level=logging.WARNING)
     try:
         pool = start_workers(options, model, workers, len(jobs))
         absolute = [Job(job.source.resolve(), job.output.resolve()) for job in jobs]

@@ -22,6 +22,7 @@ class Survey:
     images: Connection
     copied: tuple[Connection, ...]
     """Topics that go into the new bag as they are."""
+    copied_bytes: int
     start_ns: int
     stop_ns: int | None
     """Exclusive; None: to the end."""
@@ -42,8 +43,10 @@ def survey(bag: Bag, options: BagOptions) -> Survey:
         stop_ns = start_ns + round(options.duration_s * 1e9)
     times_ns: list[int] = []
     infos: list[Any] = []
+    size = 0
     needed = copied or [images, info] if info else copied or [images]
     for message in bag.messages(needed, start_ns, stop_ns):
+        size += len(message.data)
         if message.connection == images:
             times_ns.append(message.time_ns)
         elif message.connection == info:
@@ -54,7 +57,8 @@ def survey(bag: Bag, options: BagOptions) -> Survey:
     if not times_ns:
         raise BagError(f'{bag.path} has no images on {images.topic} in the chosen stretch of time')
     chosen = tuple(times_ns[:: options.every])
-    return Survey(images, tuple(copied), start_ns, stop_ns, chosen, tuple(infos))
+    copied_bytes = size if copied else 0
+    return Survey(images, tuple(copied), copied_bytes, start_ns, stop_ns, chosen, tuple(infos))
 
 
 def find_info(bag: Bag, images: Connection, topic: str | None) -> Connection | None:

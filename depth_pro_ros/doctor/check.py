@@ -32,12 +32,9 @@ def screen(checks: Sequence[Check], columns: int) -> str:
     lines = []
     for check in checks:
         first = f'{check.status:<4}  {check.name:<{name_width}}  '
-        lines.append(textwrap.fill(check.found, columns, initial_indent=first, **hanging(first)))
+        lines.append(filled(check.found, columns, first))
         if check.remedy:
-            arrow = ' ' * (len(first) - 3) + '-> '
-            lines.append(
-                textwrap.fill(check.remedy, columns, initial_indent=arrow, **hanging(arrow))
-            )
+            lines.append(filled(check.remedy, columns, '-> '.rjust(len(first))))
     counts = {status: sum(c.status == status for c in checks) for status in ('fail', 'warn')}
     verdict = 'The node would run' if would_run(checks) else 'The node would not run'
     return '\n'.join(
@@ -45,10 +42,13 @@ def screen(checks: Sequence[Check], columns: int) -> str:
     )
 
 
-def hanging(first: str) -> dict[str, object]:
-    """Give textwrap's options for lines that continue below the text of the first."""
-    return {
-        'subsequent_indent': ' ' * len(first),
-        'break_long_words': False,
-        'break_on_hyphens': False,
-    }
+def filled(text: str, columns: int, first: str) -> str:
+    """Give text in lines of at most `columns`, the first one after `first`, the rest below it."""
+    return textwrap.fill(
+        text,
+        columns,
+        initial_indent=first,
+        subsequent_indent=' ' * len(first),
+        break_long_words=False,
+        break_on_hyphens=False,
+    )

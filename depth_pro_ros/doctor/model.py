@@ -108,11 +108,12 @@ def check_memory(weights: str, device: str, precision: str) -> Check:
     )
     if needed <= free:
         return Check('Memory', 'ok', found)
-    remedy = "choose weights 'small'"
+    remedy = "choose weights 'small'" if weights != 'small' else 'use a machine with more'
     if dtype == torch.float32 and target.type == 'cuda':
         remedy += ' or precision fp16'
-    status = 'fail' if needed > total else 'warn'
-    return Check('Memory', status, found, f'end what else takes memory, or {remedy}')
+    if needed > total:
+        return Check('Memory', 'fail', found, remedy)
+    return Check('Memory', 'warn', found, f'end what else takes memory, or {remedy}')
 
 
 def needed_bytes(config: DepthProConfig, dtype: torch.dtype) -> int:

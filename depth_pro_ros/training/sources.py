@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from depth_pro_ros.bags.reading import is_bag
-from depth_pro_ros.bags.recorded import bag_pictures, bag_truths
 from depth_pro_ros.camera import fov_from_focal
 from depth_pro_ros.evaluation.datasets import find_frames
 from depth_pro_ros.evaluation.frame import DataError, Truth
 from depth_pro_ros.evaluation.frame import Frame as MeasuredFrame
 from depth_pro_ros.images import read_picture
 from depth_pro_ros.training.frames import FAR_M, Frames
+from depth_pro_ros.training.recorded import bag_pictures, bag_truths
 from depth_pro_ros.training.rooms import Frame
 
 PICTURES = ('.jpg', '.jpeg', '.png', '.webp', '.bmp', '.tif', '.tiff')

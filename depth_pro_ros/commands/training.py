@@ -17,13 +17,6 @@ WRITES = (
 )
 
 
-def add_training(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the three commands."""
-    add_rooms(commands)
-    add_train(commands)
-    add_distil(commands)
-
-
 def add_rooms(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add `depth_pro rooms`."""
     parser = commands.add_parser(

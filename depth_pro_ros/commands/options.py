@@ -1,0 +1,50 @@
+"""What several commands have in common."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+Number = TypeVar('Number', int, float)
+
+
+def add_model_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that every command with a network has."""
+    parser.add_argument(
+        '--weights', default='small', help='small, depth_pro (official) or a file (%(default)s)'
+    )
+    parser.add_argument('--device', default='auto', help='auto, cpu, cuda or cuda:N (%(default)s)')
+    parser.add_argument(
+        '--precision',
+        default='auto',
+        choices=['auto', 'fp32', 'fp16', 'bf16'],
+        help='arithmetic (%(default)s: fp16 on a GPU, bf16 on a CPU with units for it, else fp32)',
+    )
+
+
+def add_focal_option(parser: argparse.ArgumentParser, otherwise: str) -> None:
+    """Add the focal length, for commands that make depth; otherwise: what is believed without."""
+    told = f'focal length in pixels ({otherwise})'
+    parser.add_argument('--focal-px', type=positive(float), help=told)
+
+
+def positive(kind: Callable[[str], Number]) -> Callable[[str], Number]:
+    """Give what argparse reads a positive number of a kind with."""
+
+    def read(text: str) -> Number:
+        number = kind(text)
+        if not 0 < number < math.inf:
+            raise argparse.ArgumentTypeError(f'{text} must be positive')
+        return number
+
+    return read
+
+
+def report(failures: Sequence[str]) -> int:
+    """Print what failed, a line each; gives the exit code."""
+    for failure in failures:
+        print(f'depth_pro: {failure}', file=sys.stderr)
+    return 1 if failures else 0
