@@ -225,6 +225,16 @@ def nuscenes(root: Path) -> None:
     np.array(points, '<f4').tofile(root / 'samples/LIDAR_TOP/top.pcd.bin')
 
 
+def rooms(root: Path) -> None:
+    picture(root / '000000.jpg')
+    depth = ramp()
+    depth[3, 4] = np.inf
+    fov_deg = float(np.degrees(2 * np.arctan(W / 2 / 721.5377)))
+    np.savez_compressed(root / '000000.npz', depth_m=depth.astype(np.float16), fov_deg=fov_deg)
+    frame = {'name': '000000', 'fov_deg': round(fov_deg, 4)}
+    text(root / 'frames.json', json.dumps({'seed': 0, 'frames': [frame]}))
+
+
 def row(token, mount, pose, filename, is_key_frame=True):
     return {
         'token': token,
@@ -238,6 +248,7 @@ def row(token, mount, pose, filename, is_key_frame=True):
 
 
 MAKERS = {
+    'rooms': rooms,
     'nyu': nyu,
     'kitti': kitti,
     'eth3d': eth3d,
@@ -250,6 +261,7 @@ MAKERS = {
 }
 
 LIMITS_M = {
+    'rooms': (0.001, 80),
     'kitti': (0.001, 80),
     'eth3d': (0.1, 200),
     'middlebury': (0.001, 10),
@@ -258,7 +270,7 @@ LIMITS_M = {
     'sunrgbd': (0.001, 10),
     'ibims': (0.1, 10),
 }
-"""Paper, table 18; KITTI as everybody does."""
+"""Paper, table 18; KITTI and rooms as everybody does."""
 
 
 def test_every_loader_but_the_folder_of_ones_own_is_tested_here():
@@ -355,6 +367,9 @@ def test_nuscenes_projects_the_points_of_the_key_frame(tmp_path):
         ('sintel', 'training/depth', 'not a whole .dpt'),
         ('sintel', 'training/camdata_left', 'not a whole .cam'),
         ('nuscenes', 'samples/LIDAR_TOP', 'not whole points'),
+        ('booster', 'train/balanced/Bathroom/calib_00-02.xml', 'calib_00-02.xml'),
+        ('ibims', 'ibims1_core_mat', 'no file of iBims-1'),
+        ('rooms', '000000.npz', 'no rendered frame'),
     ],
 )
 def test_a_damaged_file_is_said(tmp_path, name, path, message):

@@ -9,6 +9,7 @@ from pathlib import Path
 from depth_pro_ros.evaluation.frame import DataError, Frame
 
 LOADERS = {
+    'rooms': 'frames.json, NAME.jpg, NAME.npz, as `depth_pro rooms` writes them',
     'frames': 'frames.json beside pictures and depth PNGs',
     'nyu': 'nyu_depth_v2_labeled.mat, splits.mat',
     'kitti': 'val_selection_cropped, or raw data and annotated depth (val/*_sync/proj_depth)',

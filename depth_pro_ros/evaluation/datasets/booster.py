@@ -32,10 +32,12 @@ def find(root: Path) -> Sequence[Frame]:
 
 def _read(image: Path, disparity: Path, calibration: Path) -> Truth:
     """Read one picture; the baseline is in millimetres, disparity 0 is unknown."""
-    storage = cv2.FileStorage(str(calibration), cv2.FILE_STORAGE_READ)
-    projection = storage.getNode('proj_matL').mat()
-    baseline_m = storage.getNode('baselineLR').real() / 1000
-    storage.release()
+    try:
+        storage = cv2.FileStorage(str(calibration), cv2.FILE_STORAGE_READ)
+        projection = storage.getNode('proj_matL').mat()
+        baseline_m = storage.getNode('baselineLR').real() / 1000
+    except (cv2.error, SystemError) as error:  # the latter where the constructor fails
+        raise DataError(f'{calibration} is no calibration of OpenCV') from error
     if projection is None or not baseline_m > 0:
         raise DataError(f'{calibration} has no proj_matL and baselineLR')
     focal_px = float(projection[0, 0])
