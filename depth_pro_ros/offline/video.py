@@ -10,6 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 from depth_pro_ros.images import ImageError, WriteError, colorize_depth, depth_scale_bar
 
@@ -30,9 +31,9 @@ def count_frames(path: Path) -> int:
     try:
         if not video.isOpened():
             raise ImageError(f'{path}: not a video that OpenCV can read')
-        count = 0
-        while video.grab():
-            count += 1
+        grabbed = iter(video.grab, False)
+        bar = tqdm(grabbed, f'counting {path.name}', unit='frame', leave=False, delay=1.0)
+        count = sum(1 for _ in bar)
     finally:
         video.release()
     if not count:
