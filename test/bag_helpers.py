@@ -149,6 +149,7 @@ def camera_bag(
         for topic, (kind, maker) in makers.items()
     }
     topics['/tf_static'] = (TF, [(0, transform(0, 'camera')), (1, transform(1, 'lidar'))])
+    topics['/silent'] = (OWN, [])
     profiles = {
         next(iter(images)): [qos(QosReliability.BEST_EFFORT)],
         '/tf': [qos(), qos(QosReliability.BEST_EFFORT)],
