@@ -274,6 +274,12 @@ def test_a_type_without_a_definition_is_copied(convert, tmp_path):
     assert read_connections(output)['/bumper'][0] == OWN
 
 
+@pytest.mark.parametrize('focal_px', [-5.0, 0.0, float('inf'), float('nan')])
+def test_a_focal_length_that_no_camera_has_is_refused(focal_px):
+    with pytest.raises(ValueError, match='is not positive'):
+        BagOptions(focal_px=focal_px)
+
+
 def test_defaults_are_those_of_the_node():
     node, bag = NodeParameters(), BagOptions()
     for name in ('rectify', 'cloud_stride', 'min_depth', 'max_depth'):

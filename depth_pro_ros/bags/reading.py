@@ -42,7 +42,9 @@ class Bag:
     def __init__(self, path: Path, reader: Reader) -> None:
         self.path = path
         self._reader = reader
-        self.connections = list(reader.connections)
+        self.connections = [c for c in reader.connections if c.msgcount]
+        self.silent = [c for c in reader.connections if not c.msgcount]
+        """Topics without messages."""
         self.start_ns = reader.start_time
 
     def messages(
@@ -83,7 +85,7 @@ def open_bag(path: Path) -> Iterator[Bag]:
             bag = Bag(path, stack.enter_context(Reader(path)))
         except Exception as error:  # as in Bag.messages
             raise BagError(f'{path} cannot be opened as a bag: {reason(error)}') from error
-        if not any(connection.msgcount for connection in bag.connections):
+        if not bag.connections:
             raise BagError(f'{path} has no messages')
         yield bag
 
@@ -109,7 +111,7 @@ def picture(msg: Any) -> NDArray[np.uint8]:
 
 def is_camera(bag: Bag, connection: Connection) -> bool:
     """Tell whether a connection carries pictures of a camera, and no depth, by its first one."""
-    if connection.msgtype not in (IMAGE, COMPRESSED) or not connection.msgcount:
+    if connection.msgtype not in (IMAGE, COMPRESSED):
         return False
     try:
         msg = bag.first(connection)
