@@ -31,6 +31,7 @@ from bag_helpers import (
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 
 from depth_pro_ros import cli
+from depth_pro_ros.bags.writing import remove_unfinished
 
 DEPTH = '/depth_pro/depth/image'
 
@@ -321,6 +322,12 @@ def test_two_processes_do_not_write_the_same_bag(run, tmp_path):
     other = os.open(tmp_path / '.out.part', os.O_RDONLY)
     fcntl.flock(other, fcntl.LOCK_EX)
     assert 'is being written by another process' in complaint(run(source))
+    remove_unfinished(tmp_path / 'out')
     assert (tmp_path / '.out.part').exists()
     os.close(other)
+    remove_unfinished(tmp_path / 'out')
+    assert left(tmp_path) == {'in'}
+    (tmp_path / '.out.part' / 'out').mkdir(parents=True)
+    (tmp_path / '.out.part' / 'out.mcap').touch()
     run(source, code=0)
+    assert left(tmp_path) == {'in', 'out'}
