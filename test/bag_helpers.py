@@ -130,9 +130,17 @@ def write_bag(
 
 
 def camera_bag(
-    path: Path, frames: int = 6, info: bool = True, compressed: bool = False, **options: Any
+    path: Path,
+    frames: int = 6,
+    info: bool = True,
+    compressed: bool = False,
+    keep: tuple[int, int] | None = None,
+    **options: Any,
 ) -> Path:
-    """Write what a robot records: camera, calibration, tf, latched tf_static, a type of its own."""
+    """Write what a robot records: camera, calibration, tf, latched tf_static, a type of its own.
+
+    keep: first and last frame (exclusive) of the part that is written.
+    """
     times = [index * PERIOD_NS for index in range(frames)]
     if compressed:
         images = {'/camera/image_raw/compressed': (COMPRESSED, compressed_image)}
@@ -149,6 +157,13 @@ def camera_bag(
         for topic, (kind, maker) in makers.items()
     }
     topics['/tf_static'] = (TF, [(0, transform(0, 'camera')), (1, transform(1, 'lidar'))])
+    topics['/silent'] = (OWN, [])
+    if keep:
+        first, last = (index * PERIOD_NS for index in keep)
+        topics = {
+            topic: (kind, [row for row in rows if first <= row[0] < last])
+            for topic, (kind, rows) in topics.items()
+        }
     profiles = {
         next(iter(images)): [qos(QosReliability.BEST_EFFORT)],
         '/tf': [qos(), qos(QosReliability.BEST_EFFORT)],

@@ -248,7 +248,9 @@ def test_rectified_depth_is_unknown_where_the_lens_saw_nothing(convert, tmp_path
     )
     (depth,) = read_topic(convert(source, rectify=True), DEPTH)
     assert 0.05 < np.isnan(depth_of(depth)).mean() < 0.9
+    assert '--rectify' not in convert.report.focal
     (depth,) = read_topic(convert(source, 'raw'), DEPTH)
+    assert '--rectify' in convert.report.focal
     assert not np.isnan(depth_of(depth)).any()
 
 
@@ -263,6 +265,24 @@ def test_a_damaged_picture_is_left_out_and_told(convert, tmp_path):
     assert 'PNG data are cut off' in convert.report.failure()
 
 
+@pytest.mark.parametrize('storage', ['mcap', 'sqlite3'])
+def test_a_bag_that_was_split_while_it_was_recorded(convert, tmp_path, storage):
+    whole = camera_bag(tmp_path / 'whole', frames=6, storage=storage)
+    suffix = {'mcap': 'mcap', 'sqlite3': 'db3'}[storage]
+    (source := tmp_path / 'in').mkdir()
+    for index, (first, last) in enumerate([(0, 3), (3, 6)]):
+        part = camera_bag(tmp_path / f'part{index}', frames=6, storage=storage, keep=(first, last))
+        (part / f'part{index}.{suffix}').rename(source / f'in_{index}.{suffix}')
+    text = (whole / 'metadata.yaml').read_text()
+    line = f'  - whole.{suffix}\n'
+    assert line in text
+    split = text.replace(line, f'  - in_0.{suffix}\n  - in_1.{suffix}\n')
+    (source / 'metadata.yaml').write_text(split)
+    before, after = read_bag(whole), read_bag(convert(source))
+    assert {topic: after[topic] for topic in before} == before
+    assert len(after[DEPTH]) == 6
+
+
 def test_a_type_without_a_definition_is_copied(convert, tmp_path):
     source = camera_bag(tmp_path / 'in', storage='sqlite3', version=8)
     database = sqlite3.connect(source / 'in.db3')
@@ -272,6 +292,12 @@ def test_a_type_without_a_definition_is_copied(convert, tmp_path):
     output = convert(source)
     assert read_bag(output)['/bumper'] == read_bag(source)['/bumper']
     assert read_connections(output)['/bumper'][0] == OWN
+
+
+@pytest.mark.parametrize('focal_px', [-5.0, 0.0, float('inf'), float('nan')])
+def test_a_focal_length_that_no_camera_has_is_refused(focal_px):
+    with pytest.raises(ValueError, match='is not positive'):
+        BagOptions(focal_px=focal_px)
 
 
 def test_defaults_are_those_of_the_node():

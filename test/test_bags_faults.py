@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import resource
 import shutil
 import signal
@@ -30,6 +31,7 @@ from bag_helpers import (
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 
 from depth_pro_ros import cli
+from depth_pro_ros.bags.writing import remove_unfinished
 
 DEPTH = '/depth_pro/depth/image'
 
@@ -164,7 +166,6 @@ def test_the_same_chunks_undamaged_are_fine(run, tmp_path):
         (['--duration', '0'], '--duration 0.0 is not positive'),
         (['--duration', 'nan'], '--duration nan is not positive'),
         (['--every', '0'], '--every 0 is not positive'),
-        (['--focal-px', '-5'], '--focal-px -5.0 is not positive'),
         (['--max-depth', '0.05'], 'are no range'),
         (['--namespace', 'depth'], "--namespace 'depth' is not like"),
         (['--weights', 'nowhere.pt'], "no weights 'nowhere.pt'"),
@@ -283,14 +284,18 @@ def test_an_output_inside_of_the_input_is_refused(run, tmp_path):
     ('stop', 'storage'), [(signal.SIGKILL, 'mcap'), (signal.SIGINT, 'sqlite3')]
 )
 def test_stopped_in_the_middle_and_run_again(run, tiny_weights, tmp_path, stop, storage):
-    source = camera_bag(tmp_path / 'in', frames=30)
+    source = camera_bag(tmp_path / 'in', frames=60)
     command = [sys.executable, '-m', 'depth_pro_ros.cli', 'bag', source, tmp_path / 'out']
     command += ['--weights', tiny_weights, '--storage', storage, '--device', 'cpu']
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     os.set_blocking(process.stderr.fileno(), False)
     stderr = b''
     end = time.monotonic() + 120
-    while b'| 3/30' not in stderr and time.monotonic() < end and process.poll() is None:
+    while (
+        not re.search(rb'\| [1-9]\d*/60 ', stderr)
+        and time.monotonic() < end
+        and process.poll() is None
+    ):
         stderr += process.stderr.read() or b''
         time.sleep(0.002)
     assert (tmp_path / '.out.part').exists(), stderr.decode()
@@ -317,6 +322,12 @@ def test_two_processes_do_not_write_the_same_bag(run, tmp_path):
     other = os.open(tmp_path / '.out.part', os.O_RDONLY)
     fcntl.flock(other, fcntl.LOCK_EX)
     assert 'is being written by another process' in complaint(run(source))
+    remove_unfinished(tmp_path / 'out')
     assert (tmp_path / '.out.part').exists()
     os.close(other)
+    remove_unfinished(tmp_path / 'out')
+    assert left(tmp_path) == {'in'}
+    (tmp_path / '.out.part' / 'out').mkdir(parents=True)
+    (tmp_path / '.out.part' / 'out.mcap').touch()
     run(source, code=0)
+    assert left(tmp_path) == {'in', 'out'}

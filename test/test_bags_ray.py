@@ -10,11 +10,8 @@ import time
 import pytest
 from bag_helpers import camera_bag, read_bag
 
-ray = pytest.importorskip('ray', reason="no Ray: pip install 'depth_pro_ros[ray]'")
-
-from depth_pro_ros.bags import ray_engine  # noqa: E402
-from depth_pro_ros.bags.jobs import convert_bags  # noqa: E402
-from depth_pro_ros.bags.options import BagOptions, ModelChoice  # noqa: E402
+from depth_pro_ros.bags.jobs import convert_bags
+from depth_pro_ros.bags.options import BagOptions, ModelChoice
 
 pytestmark = pytest.mark.ray
 DEPTH = '/depth_pro/depth/image'
@@ -23,6 +20,7 @@ DEPTH = '/depth_pro/depth/image'
 @pytest.fixture(scope='module')
 def cluster():
     """Start a cluster of this machine, with room for two workers."""
+    ray = pytest.importorskip('ray', reason="no Ray: pip install 'depth_pro_ros[ray]'")
     ray.init(num_cpus=2, num_gpus=0, include_dashboard=False, logging_level='error')
     yield
     ray.shutdown()
@@ -31,6 +29,8 @@ def cluster():
 def test_three_bags_are_complete_though_a_worker_is_killed(
     cluster, tiny_weights, tmp_path, monkeypatch
 ):
+    from depth_pro_ros.bags import ray_engine
+
     pids, output = tmp_path / 'pids', tmp_path / 'out'
     pids.mkdir()
 
@@ -41,7 +41,7 @@ def test_three_bags_are_complete_though_a_worker_is_killed(
 
     monkeypatch.setattr(ray_engine, 'BagWorker', KnownWorker)
     for name in 'abc':
-        camera_bag(tmp_path / 'bags' / name, frames=40)
+        camera_bag(tmp_path / 'bags' / name, frames=20)
     (tmp_path / 'bags' / 'd').mkdir()
     (tmp_path / 'bags' / 'd' / 'metadata.yaml').write_text('damaged')
     killed = []

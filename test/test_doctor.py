@@ -213,6 +213,17 @@ def test_a_driver_without_a_gpu_that_torch_sees(monkeypatch, tmp_path):
     assert check.status == 'warn' and '555.42.06' in check.found and check.remedy
 
 
+def test_a_gpu_that_this_torch_cannot_compute_on(monkeypatch):
+    def kernel(*size, device):
+        raise RuntimeError('CUDA error: no kernel image is available for execution\nmore')
+
+    monkeypatch.setattr(torch, 'ones', kernel)
+    check = system.check_torch('auto')
+    assert check.status == 'fail' and check.found.endswith(
+        'no kernel image is available for execution'
+    )
+
+
 def test_a_cpu_without_bf16_is_slow_but_runs(monkeypatch):
     monkeypatch.setattr('depth_pro_ros.estimator.cpu_has_bf16', lambda: False)
     assert system.check_processor('cpu').status == 'warn'

@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parents[1] / 'depth_pro_ros'
 FILES = sorted(path for path in PACKAGE.rglob('*.py'))
 ROS = {'rclpy', 'sensor_msgs', 'std_msgs', 'std_srvs', 'diagnostic_msgs', 'rcl_interfaces'}
 CLI = {'cli', 'commands'}
-PROGRAMS = {*CLI, 'demo', 'evaluation', 'offline', 'ros', 'training'}
+PROGRAMS = {'bags', *CLI, 'demo', 'doctor', 'evaluation', 'offline', 'ros', 'training'}
 """What stands on the estimator, and nothing stands on."""
 
 FORBIDDEN = {
@@ -25,9 +25,9 @@ FORBIDDEN = {
     'evaluation': {'offline', *CLI, 'ros', 'training', 'demo'},
     'bags': {'evaluation', *CLI, 'training', 'demo', 'doctor'},
     'doctor': {'offline', 'evaluation', 'bags', *CLI, 'training', 'demo'},
-    'decoding': {'network', 'estimator', 'images', 'offline', 'bags', *CLI, 'ros', 'training'},
-    'camera_info': {'network', 'estimator', 'images', 'offline', 'bags', *CLI, 'ros', 'training'},
-    'point_cloud': {'network', 'estimator', 'images', 'offline', 'bags', *CLI, 'ros', 'training'},
+    'decoding': {'network', 'estimator', 'images', *PROGRAMS},
+    'camera_info': {'network', 'estimator', 'images', *PROGRAMS},
+    'point_cloud': {'network', 'estimator', 'images', *PROGRAMS},
     'training': {'estimator', 'offline', *CLI, 'ros', 'demo'},
     'ros': {'offline', 'evaluation', 'bags', *CLI, 'training', 'demo'},
 }

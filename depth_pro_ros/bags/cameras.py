@@ -70,7 +70,9 @@ def find_camera(bag: Bag, found: Survey, options: BagOptions, estimator: DepthEs
     if options.focal_px:
         return Camera('given', focal_px=options.focal_px)
     if found.infos:
-        return Camera('CameraInfo', infos=found.infos)
+        distorted = any(any(info.d) for info in found.infos) and not options.rectify
+        hint = ', taken as rectified: else use --rectify' if distorted else ''
+        return Camera(f'CameraInfo{hint}', infos=found.infos)
     estimates = []
     for index in samples(len(found.times_ns)):
         time_ns = found.times_ns[index]

@@ -20,6 +20,7 @@ from tqdm import tqdm
 from depth_pro_ros.bags.convert import BagReport, convert_bag
 from depth_pro_ros.bags.jobs import Job
 from depth_pro_ros.bags.options import BagError, BagOptions, ModelChoice
+from depth_pro_ros.bags.writing import remove_unfinished
 
 TRIES = 3
 """How often a bag is begun at most, whether its worker dies or reports a failure."""
@@ -58,13 +59,15 @@ def convert_on_ray(
     began = not ray.is_initialized()
     if began:
         ray.init(log_to_driver=False, logging_level=logging.WARNING)
+    absolute = [Job(job.source.resolve(), job.output.resolve()) for job in jobs]
     try:
         pool = start_workers(options, model, workers, len(jobs))
-        absolute = [Job(job.source.resolve(), job.output.resolve()) for job in jobs]
         return run_jobs(absolute, pool)
     finally:
         if began:
             ray.shutdown()
+        for job in absolute:  # a worker that is ended cleans nothing up
+            remove_unfinished(job.output)
 
 
 def start_workers(

@@ -43,6 +43,8 @@ class Bag:
         self.path = path
         self._reader = reader
         self.connections = [c for c in reader.connections if c.msgcount]
+        self.silent = [c for c in reader.connections if not c.msgcount]
+        """Topics without messages."""
         self.start_ns = reader.start_time
 
     def messages(

@@ -36,7 +36,7 @@ def survey(bag: Bag, options: BagOptions) -> Survey:
     """Read a bag from one end of the chosen stretch to the other. Raises BagError."""
     images = choose_images(bag, options.topic)
     info = None if options.focal_px else find_info(bag, images, options.camera_info)
-    copied = [] if options.only_new else bag.connections
+    copied = [] if options.only_new else [*bag.connections, *bag.silent]
     start_ns = bag.start_ns + round(options.start_s * 1e9)
     stop_ns = None
     if math.isfinite(options.duration_s):

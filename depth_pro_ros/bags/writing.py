@@ -55,19 +55,45 @@ def aside(output: Path) -> Iterator[Path]:
     """
     if output.exists():
         raise BagError(f'{output} exists already: remove it, or choose another name')
-    folder = output.with_name(f'.{output.name}.part')
-    with contextlib.ExitStack() as stack:
+    folder = unfinished(output)
+    with explained(output):
+        folder.mkdir(parents=True, exist_ok=True)
+    with locked(folder, output):
+        try:
+            with explained(output):
+                for path in folder.iterdir():
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+            yield folder
+            with explained(output):
+                os.replace(folder / output.name, output)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def unfinished(output: Path) -> Path:
+    """Give the folder where a bag is until it is whole."""
+    return output.with_name(f'.{output.name}.part')
+
+
+def remove_unfinished(output: Path) -> None:
+    """Remove what a process that is no more left of a bag; what another one writes stays."""
+    folder = unfinished(output)
+    if folder.exists():
+        with contextlib.suppress(BagError), locked(folder, output):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def locked(folder: Path, output: Path) -> Iterator[None]:
+    """Keep other processes from writing into a folder; the lock ends with this process."""
+    with explained(output):
+        lock = os.open(folder, os.O_RDONLY)
+    try:
         with explained(output):
-            folder.mkdir(parents=True, exist_ok=True)
-            lock = os.open(folder, os.O_RDONLY)
-            stack.callback(os.close, lock)
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            stack.callback(shutil.rmtree, folder, ignore_errors=True)
-            for path in folder.iterdir():
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
-        yield folder
-        with explained(output):
-            os.replace(folder / output.name, output)
+        yield
+    finally:
+        os.close(lock)
 
 
 @contextlib.contextmanager

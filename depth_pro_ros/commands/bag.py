@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from depth_pro_ros.commands.options import add_focal_option, add_model_options, report
+from depth_pro_ros.commands.options import add_focal_option, add_model_options, positive, report
 
 
 def add_bag(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -44,7 +44,8 @@ def add_bag(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
         add(flag, type=kind, default=getattr(default, name), help=f'{unit} (%(default)s)')
     add('--namespace', default=default.namespace, help='of the new topics (%(default)s)')
     add('--engine', choices=['local', 'ray'], default='local', help='ray: bags side by side')
-    add('--workers', type=int, metavar='N', help='of Ray (default: one a GPU, or one a machine)')
+    workers = 'of Ray (default: one a GPU, or one a machine)'
+    add('--workers', type=positive(int), metavar='N', help=workers)
     add_model_options(parser)
     parser.set_defaults(run=run_bag)
 

@@ -34,7 +34,7 @@ def check_python() -> Check:
 
 
 def check_torch(device: str) -> Check:
-    """Check that PyTorch can be imported, and reaches the GPU that the machine has."""
+    """Check that PyTorch can be imported, computes, and reaches the GPU that there is."""
     try:
         import torch
     except (ImportError, OSError) as error:
@@ -46,9 +46,10 @@ def check_torch(device: str) -> Check:
     built = f'for CUDA {torch.version.cuda}' if torch.version.cuda else 'for CPUs only'
     found = f'{torch.__version__}, {built}'
     try:
-        choose_device(device)
-    except ValueError as error:
-        return Check('PyTorch', 'fail', f'{found}; {error}', gpu_remedy(torch.version.cuda))
+        torch.ones(1, device=choose_device(device)).sum().item()
+    except (ValueError, RuntimeError, AssertionError) as error:  # absent, or of another CUDA
+        reason = str(error).splitlines()[0]
+        return Check('PyTorch', 'fail', f'{found}; {reason}', gpu_remedy(torch.version.cuda))
     if DRIVER.exists() and not torch.cuda.is_available():
         found += f'; the machine has an NVIDIA driver ({driver_version()}), but torch sees no GPU'
         return Check('PyTorch', 'warn', found, gpu_remedy(torch.version.cuda))
