@@ -64,6 +64,8 @@ def depth_along_axis(depth_m: NDArray[np.float32], camera: Intrinsics, fov_rad: 
 
     Raises ScaleError where it is not known there.
     """
+    if not math.isfinite(fov_rad):
+        raise ScaleError(f'the field of view of the rangefinder is {fov_rad}')
     radius_px = max(2.0, camera.fx * math.tan(0.5 * min(max(fov_rad, 0.0), 2.0)))
     top, bottom = (round(camera.cy + side * radius_px) for side in (-1, 1))
     left, right = (round(camera.cx + side * radius_px) for side in (-1, 1))

@@ -80,3 +80,5 @@ def test_the_depth_along_the_axis_is_that_inside_the_cone():
     depth[40:80, 60:100] = np.inf
     with pytest.raises(ScaleError, match='not known'):
         depth_along_axis(depth, CAMERA, np.radians(8.0))
+    with pytest.raises(ScaleError, match='field of view of the rangefinder is nan'):
+        depth_along_axis(depth, CAMERA, float('nan'))

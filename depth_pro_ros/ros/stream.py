@@ -120,8 +120,15 @@ class CameraStream:
         view = self._calibration.view(
             messages.rgb_from_message(frame.image), frame.info, parameters
         )
+        if frame.info is not None and any(frame.info.d) and not parameters.rectify:
+            self._log.warning(
+                'camera_info has lens distortion: the image is taken as rectified already; if it '
+                'is raw, set rectify: true',
+                once=True,
+            )
         depth_m, camera = self._estimate(view, frame, engine, parameters, wanted)
         if not self.topics.inputs:
+            self.health.frames_lost()
             return 'the node was stopped'
         if 'info' in wanted:
             info = messages.info_from_intrinsics(header, camera)
