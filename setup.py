@@ -12,7 +12,10 @@ VERSION = re.search(r"__version__ = '(.+)'", Path(NAME, '__init__.py').read_text
 
 def ros_wheels(distro: str) -> list[str]:
     """Gives the ROS packages a machine without a ROS installation takes from PyPI."""
-    packages = 'rclpy rmw-fastrtps-cpp diagnostic-msgs rcl-interfaces sensor-msgs std-msgs'
+    packages = (
+        'rclpy rmw-fastrtps-cpp diagnostic-msgs lifecycle-msgs rcl-interfaces sensor-msgs '
+        'std-msgs std-srvs'
+    )
     return [f'ros-{distro}-{package}' for package in packages.split()]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import dataclasses
 import logging
 import math
@@ -15,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from depth_pro_ros.camera import check_size, focal_from_fov, fov_from_focal
+from depth_pro_ros.edges import flying_pixels
 from depth_pro_ros.network import DepthPro
 from depth_pro_ros.network.checkpoint import load_network
 from depth_pro_ros.network.weights import find_weights
@@ -44,6 +47,8 @@ class DepthPrediction:
     """Horizontal field of view of that focal length."""
     focal_is_estimated: bool
     """Whether the field-of-view head gave it."""
+    estimated_focal_px: float | None = None
+    """What the field-of-view head says; None where it was not run."""
 
 
 class DepthEstimator:
@@ -72,11 +77,20 @@ class DepthEstimator:
         logger.info('%s on %s in %s', path.name, estimator.device_name, estimator.precision)
         return estimator
 
-    def predict(self, rgb: NDArray[np.uint8], focal_px: float | None = None) -> DepthPrediction:
+    def predict(
+        self,
+        rgb: NDArray[np.uint8],
+        focal_px: float | None = None,
+        *,
+        estimate_focal: bool = False,
+        edge_ratio: float = 0.0,
+    ) -> DepthPrediction:
         """Estimate the depth of one picture (paper, section 3.1: C, inverted after resizing).
 
         rgb: (H, W, 3) uint8, 16 to 8192 pixels a side, of a pinhole camera.
         focal_px: horizontal focal length in pixels of this picture; None asks the network.
+        estimate_focal: ask the network for a second opinion also where focal_px is given.
+        edge_ratio: depth edges of at least this ratio become NaN; 0: none do.
         Raises ValueError for a picture or focal length that cannot be used, OutOfMemoryError
         where the device is too small, ArithmeticError where the answer is not finite.
         """
@@ -86,24 +100,32 @@ class DepthEstimator:
         height, width = rgb.shape[:2]
         try:
             with torch.inference_mode():
-                canonical, fov_deg = self._run(self._network_input(rgb), need_fov=focal_px is None)
+                need_fov = focal_px is None or estimate_focal
+                canonical, fov_deg = self._run(self._network_input(rgb), need_fov)
                 if not math.isfinite(canonical.sum().item()) or math.isnan(fov_deg):
                     raise ArithmeticError(
                         f'the network gave values that are not finite in {self.precision}: the '
                         'weights are damaged, or need precision fp32'
                     )
-                if focal_px is None:
-                    focal = focal_from_fov(min(max(fov_deg, MIN_FOV_DEG), MAX_FOV_DEG), width)
-                else:
-                    focal = focal_px
-                depth_m = metric_depth(canonical, focal, width, height).cpu().numpy()
+                estimated = focal_from_fov(min(max(fov_deg, MIN_FOV_DEG), MAX_FOV_DEG), width)
+                focal = estimated if focal_px is None else focal_px
+                depth = metric_depth(canonical, focal, width, height)
+                if edge_ratio > 0.0:
+                    depth.masked_fill_(flying_pixels(depth, edge_ratio), math.nan)
+                depth_m = depth.cpu().numpy()
         except torch.cuda.OutOfMemoryError as error:
             raise OutOfMemoryError(
                 f'{self.device_name} has too little free memory for an image of {width}x{height}, '
                 f'with tile batches of {self.tile_batch or 35}: free some, or choose weights '
                 "'small' or device 'cpu'"
             ) from error
-        return DepthPrediction(depth_m, focal, fov_from_focal(focal, width), focal_px is None)
+        return DepthPrediction(
+            depth_m,
+            focal,
+            fov_from_focal(focal, width),
+            focal_px is None,
+            estimated if need_fov else None,
+        )
 
     @property
     def device_name(self) -> str:
@@ -210,3 +232,11 @@ def cpu_has_bf16() -> bool:
     except OSError:
         return False
     return bool(flags & {'amx_bf16', 'avx512_bf16'})
+
+
+def release_memory() -> None:
+    """Give what torch keeps in reserve, and what the C library does, back to the system."""
+    if torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
+    with contextlib.suppress(OSError, AttributeError):  # a C library other than glibc
+        ctypes.CDLL('libc.so.6').malloc_trim(0)

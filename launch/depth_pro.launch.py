@@ -67,11 +67,16 @@ def parameter_arguments() -> list[DeclareLaunchArgument]:
     return arguments
 
 
+def launch_type(default: object) -> object:
+    """Gives the type that an argument's text is read as."""
+    return list[str] if isinstance(default, list) else type(default)
+
+
 def node(context: LaunchContext, given: set[str]) -> list[Node]:
     """Gives the node with the parameters of the file and, on top, those given as arguments."""
     params_file = LaunchConfiguration('params_file').perform(context)
     arguments = {
-        name: ParameterValue(LaunchConfiguration(name), value_type=type(default))
+        name: ParameterValue(LaunchConfiguration(name), value_type=launch_type(default))
         for name, (default, _) in specs().items()
         if name in given
     }

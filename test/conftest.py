@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import os
 
-os.environ['ROS_DOMAIN_ID'] = str(os.getpid() % 90 + 10)
-os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
-if os.environ.get('ROS_DISTRO') == 'humble':
-    os.environ['ROS_LOCALHOST_ONLY'] = '1'
-os.environ.setdefault('HF_HUB_OFFLINE', '1')
+os.environ.setdefault('HF_HUB_OFFLINE', '1')  # read when timm is imported
 
 import pytest
 from networks import TINY_SHARED, lively_network
 
 from depth_pro_ros.network.checkpoint import save_network
+from depth_pro_ros.ros.distributions import stay_on_this_machine
+
+stay_on_this_machine()
+os.environ['ROS_DOMAIN_ID'] = str(os.getpid() % 90 + 10)
 
 
 @pytest.fixture(scope='session')

@@ -15,36 +15,48 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, ReliabilityPolicy, qos_profile_sensor_data
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
+from depth_pro_ros.ros import topics
 from depth_pro_ros.ros.messages import as_bytes
 from depth_pro_ros.ros.node import DepthProNode
 
-OUTPUTS = {
-    'depth': (Image, '/depth_pro/depth/image'),
-    'info': (CameraInfo, '/depth_pro/depth/camera_info'),
-    'points': (PointCloud2, '/depth_pro/points'),
-    'color': (Image, '/depth_pro/depth/image_color'),
-}
+OUTPUTS = topics.OUTPUTS
 
 
 class Peer(Node):
     """A camera and a consumer in one: publishes pictures, keeps what the node answers."""
 
-    def __init__(self, context, wanted, reliability) -> None:
-        super().__init__('peer', context=context)
+    def __init__(
+        self, context, wanted, reliability=ReliabilityPolicy.RELIABLE, camera='', **options
+    ) -> None:
+        super().__init__(f'peer_{camera}'.strip('_'), context=context, **options)
         self.received: dict[str, list[Any]] = {name: [] for name in (*OUTPUTS, 'diagnostics')}
         qos = QoSProfile(depth=50, reliability=reliability)
+        prefix = f'{camera}/' if camera else ''
         for name in wanted:
             kind, topic = OUTPUTS[name]
-            self.create_subscription(kind, topic, self.received[name].append, qos)
+            keep = self.received[name].append
+            self.create_subscription(kind, f'/depth_pro/{prefix}{topic}', keep, qos)
         self.create_subscription(
             DiagnosticArray, '/diagnostics', self.received['diagnostics'].append, 10
         )
-        self.image = self.create_publisher(Image, 'image', 10)
-        self.compressed = self.create_publisher(CompressedImage, 'image/compressed', 10)
-        self.info = self.create_publisher(CameraInfo, 'camera_info', qos_profile_sensor_data)
+        self.image = self.create_publisher(Image, f'{prefix}image', 10)
+        self.compressed = self.create_publisher(CompressedImage, f'{prefix}image/compressed', 10)
+        self.info = self.create_publisher(
+            CameraInfo, f'{prefix}camera_info', qos_profile_sensor_data
+        )
+
+    def call(self, kind: type, name: str, seconds: float = 20.0, **values: Any) -> Any:
+        """Call a service of the node, by its name below the node's, and give its response."""
+        client = self.create_client(kind, f'/depth_pro/{name}')
+        assert client.wait_for_service(10.0), name
+        future = client.call_async(kind.Request(**values))
+        try:
+            return wait_until(future.result, seconds)
+        finally:
+            self.destroy_client(client)
 
     def diagnostics(self) -> dict[str, tuple[int, str, dict[str, str]]]:
         """Give level, message and values of each status of the newest diagnostics."""
@@ -71,6 +83,56 @@ def wait_until(condition: Callable[[], Any], seconds: float = 20.0) -> Any:
 
 
 @contextlib.contextmanager
+def spinning(*nodes: Node) -> Iterator[None]:
+    """Run nodes, each on a thread of its own; an exception in a callback fails the test."""
+    stop = threading.Event()
+    errors: list[Exception] = []
+
+    def spin(executor: SingleThreadedExecutor) -> None:
+        try:
+            while not stop.is_set():
+                executor.spin_once(timeout_sec=0.2)
+        except Exception as error:
+            errors.append(error)
+
+    executors = [SingleThreadedExecutor(context=node.context) for node in nodes]
+    threads = [threading.Thread(target=spin, args=(each,), daemon=True) for each in executors]
+    for executor, node, thread in zip(executors, nodes, threads, strict=True):
+        executor.add_node(node)
+        thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        for executor, thread in zip(executors, threads, strict=True):
+            executor.wake()
+            thread.join(5.0)
+            executor.shutdown()
+    if errors:
+        raise errors[0]
+
+
+def make_node(context, weights: str, **parameters: Any) -> DepthProNode:
+    """Make the node under test, on the CPU unless told otherwise."""
+    values = {'weights': weights, 'device': 'cpu', 'precision': 'fp32'} | parameters
+    overrides = [Parameter(name, value=value) for name, value in values.items()]
+    return DepthProNode(context=context, parameter_overrides=overrides)
+
+
+@contextlib.contextmanager
+def contexts(count: int) -> Iterator[list[rclpy.Context]]:
+    """Give contexts, which are to DDS what processes are."""
+    made = [rclpy.Context() for _ in range(count)]
+    for context in made:
+        rclpy.init(context=context)
+    try:
+        yield made
+    finally:
+        for context in made:
+            context.try_shutdown()
+
+
+@contextlib.contextmanager
 def running_node(
     weights: str,
     wanted=('depth', 'info', 'points'),
@@ -78,37 +140,30 @@ def running_node(
     **parameters: Any,
 ) -> Iterator[tuple[DepthProNode, Peer]]:
     """Run the node and a peer in contexts of their own until both know each other."""
-    contexts = [rclpy.Context(), rclpy.Context()]
-    for context in contexts:
-        rclpy.init(context=context)
-    values = {'weights': weights, 'device': 'cpu', 'precision': 'fp32'} | parameters
-    overrides = [Parameter(name, value=value) for name, value in values.items()]
-    node = DepthProNode(context=contexts[0], parameter_overrides=overrides)
-    peer = Peer(contexts[1], wanted, reliability)
-    node_executor = SingleThreadedExecutor(context=contexts[0])
-    peer_executor = SingleThreadedExecutor(context=contexts[1])
-    threads = []
-    for executor, member in ((node_executor, node), (peer_executor, peer)):
-        executor.add_node(member)
-        threads.append(threading.Thread(target=executor.spin, daemon=True))
-        threads[-1].start()
-    try:
-        publisher = peer.image if node.parameters.image_transport == 'raw' else peer.compressed
-        wait_until(lambda: node.health.state == 'running' or node.failure)
-        if node.failure is None:
-            wait_until(lambda: publisher.get_subscription_count())
-            wait_until(lambda: peer.info.get_subscription_count())
-            for name in wanted:
-                wait_until(lambda name=name: node._outputs[name].get_subscription_count())
-        yield node, peer
-    finally:
-        for executor, thread in zip((node_executor, peer_executor), threads, strict=True):
-            executor.shutdown()
-            thread.join(5.0)
-        node.close()
-        peer.destroy_node()
-        for context in contexts:
-            context.try_shutdown()
+    with contexts(2) as (own, other):
+        node = make_node(own, weights, **parameters)
+        peer = Peer(other, wanted, reliability)
+        try:
+            with spinning(node, peer):
+                wait_until(lambda: node.health.state == 'running' or node.failure, 60)
+                if node.failure is None:
+                    wait_until(lambda: met(node, peer, wanted))
+                yield node, peer
+        finally:
+            node.close()
+            peer.destroy_node()
+
+
+def met(node: DepthProNode, peer: Peer, wanted=('depth',), camera: str = '') -> bool:
+    """Tell whether a node and the peer of one of its cameras know each other."""
+    raw = node.parameters.image_transport == 'raw'
+    publisher = peer.image if raw else peer.compressed
+    outputs = node.streams[camera].topics.outputs
+    return (
+        publisher.get_subscription_count() > 0
+        and peer.info.get_subscription_count() > 0
+        and all(outputs[name].get_subscription_count() for name in wanted)
+    )
 
 
 def picture(width: int, height: int, seed: int = 0) -> np.ndarray:

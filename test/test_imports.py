@@ -11,7 +11,10 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / 'depth_pro_ros'
 FILES = sorted(path for path in PACKAGE.rglob('*.py'))
-ROS = {'rclpy', 'sensor_msgs', 'std_msgs', 'std_srvs', 'diagnostic_msgs', 'rcl_interfaces'}
+ROS = {
+    *('rclpy', 'sensor_msgs', 'std_msgs', 'std_srvs', 'lifecycle_msgs'),
+    *('diagnostic_msgs', 'rcl_interfaces'),
+}
 CLI = {'cli', 'commands'}
 PROGRAMS = {'bags', *CLI, 'demo', 'doctor', 'evaluation', 'offline', 'ros', 'training'}
 """What stands on the estimator, and nothing stands on."""
@@ -28,6 +31,11 @@ FORBIDDEN = {
     'decoding': {'network', 'estimator', 'images', *PROGRAMS},
     'camera_info': {'network', 'estimator', 'images', *PROGRAMS},
     'point_cloud': {'network', 'estimator', 'images', *PROGRAMS},
+    'focal': {'network', 'estimator', 'camera', 'images', *PROGRAMS},
+    'scale': {'network', 'estimator', 'images', *PROGRAMS},
+    'edges': {'network', 'estimator', 'camera', 'images', *PROGRAMS},
+    'calibration_file': {'network', 'estimator', *PROGRAMS},
+    'compressed_depth': {'network', 'estimator', 'camera', 'images', *PROGRAMS},
     'training': {'estimator', 'offline', *CLI, 'ros', 'demo'},
     'ros': {'offline', 'evaluation', 'bags', *CLI, 'training', 'demo'},
 }
@@ -65,12 +73,16 @@ def test_dependencies_point_one_way(path):
         ('depth_pro_ros', {'torch', 'numpy', 'rclpy'}),
         ('depth_pro_ros.cli', {'torch', 'numpy', 'rclpy'}),
         ('depth_pro_ros.ros.parameters', {'torch', 'rclpy'}),
+        ('depth_pro_ros.ros.distributions', {'torch', 'numpy', 'rclpy'}),
         ('depth_pro_ros.camera', {'torch', 'rclpy'}),
         ('depth_pro_ros.decoding', {'torch', 'rclpy'}),
         ('depth_pro_ros.bags.options', {'torch', 'numpy', 'rosbags', 'rclpy'}),
         ('depth_pro_ros.doctor.middleware', {'torch', 'numpy', 'rclpy'}),
         ('depth_pro_ros.evaluation.metrics', {'torch', 'cv2'}),
         ('depth_pro_ros.evaluation.datasets', {'torch', 'h5py', 'scipy'}),
+        ('depth_pro_ros.focal', {'torch', 'numpy', 'rclpy'}),
+        ('depth_pro_ros.scale', {'torch', 'rclpy'}),
+        ('depth_pro_ros.compressed_depth', {'torch', 'rclpy'}),
     ],
 )
 def test_light_modules_stay_light(module, absent):

@@ -29,6 +29,7 @@ from test_messages import (
 from test_messages import image as image_of
 
 from depth_pro_ros.estimator import DepthEstimator
+from depth_pro_ros.ros import answers as answers_module
 from depth_pro_ros.ros import diagnostics
 from depth_pro_ros.ros.messages import as_bytes
 
@@ -112,7 +113,7 @@ def test_camera_info_gives_the_focal_length_and_is_published(tiny_weights):
     estimator = DepthEstimator.from_pretrained(tiny_weights, 'cpu', 'fp32')
     with running_node(tiny_weights, max_depth=10000.0, min_depth=0.0) as (node, peer):
         peer.info.publish(calibrated())  # 640 x 480, fx 500
-        wait_until(lambda: node._info)
+        wait_until(lambda: node.streams['']._info)
         depth, info, _ = answers(peer, rgb_message(rgb))
         values = wait_until(lambda: peer.diagnostics().get('depth_pro: depth'))[2]
         wait_until(
@@ -130,7 +131,7 @@ def test_camera_info_gives_the_focal_length_and_is_published(tiny_weights):
 def test_with_a_known_focal_length_camera_info_alone_needs_no_network(tiny_weights):
     with running_node(tiny_weights, wanted=('info',), intrinsics='fixed', focal_px=9.0) as pair:
         node, peer = pair
-        node._estimator.predict = None
+        node.engine.estimator.predict = None
         assert answers(peer, rgb_message(picture(64, 48)), ['info'])[0].k[0] == 9.0
 
 
@@ -144,7 +145,7 @@ def lens(model: str, distortion: list[float]) -> CameraInfo:
 def test_a_rectified_image_is_described_by_its_projection(tiny_weights):
     with running_node(tiny_weights) as (node, peer):
         peer.info.publish(lens('plumb_bob', [-0.2, 0.05, 0.0, 0.0, 0.0]))
-        wait_until(lambda: node._info)
+        wait_until(lambda: node.streams['']._info)
         depth, info, cloud = answers(peer, rgb_message(picture(640, 480)))
     np.testing.assert_array_equal(info.k, [400, 0, 310, 0, 410, 250, 0, 0, 1])
     np.testing.assert_array_equal(info.p, [400, 0, 310, 0, 0, 410, 250, 0, 0, 0, 1, 0])
@@ -178,12 +179,12 @@ def test_a_distorted_image_is_rectified_on_request(tiny_weights, model, distorti
     expected = cv2.remap(rgb, where, None, cv2.INTER_LINEAR)
     with running_node(tiny_weights, rectify=True, cloud_stride=1, min_depth=0.0) as (node, peer):
         seen = []
-        predict = node._estimator.predict
-        node._estimator.predict = lambda rgb, focal: (
-            seen.append((rgb, focal)) or predict(rgb, focal)
+        predict = node.engine.estimator.predict
+        node.engine.estimator.predict = lambda rgb, focal, **options: (
+            seen.append((rgb, focal)) or predict(rgb, focal, **options)
         )
         peer.info.publish(info)
-        wait_until(lambda: node._info)
+        wait_until(lambda: node.streams['']._info)
         depth = answers(peer, rgb_message(rgb), ['depth'])[0]
     rectified, focal = seen[-1]
     assert focal == 400.0
@@ -197,7 +198,7 @@ def test_a_distorted_image_is_rectified_on_request(tiny_weights, model, distorti
 def test_an_unknown_lens_model_is_reported(tiny_weights):
     with running_node(tiny_weights, rectify=True) as (node, peer):
         peer.info.publish(lens('mirror', [0.1]))
-        wait_until(lambda: node._info)
+        wait_until(lambda: node.streams['']._info)
         peer.image.publish(rgb_message(picture(640, 480)))
         status = wait_until(lambda: peer.diagnostics().get('depth_pro: input'))
         assert "distortion model 'mirror'" in status[1]
@@ -212,7 +213,7 @@ def test_fixed_and_required_intrinsics(tiny_weights):
         assert status[0] == 2 and 'no calibration on camera_info' in status[1]
         assert not peer.received['depth']
         peer.info.publish(calibrated())
-        wait_until(lambda: node._info)
+        wait_until(lambda: node.streams['']._info)
         assert answers(peer, rgb_message(picture(160, 120), 1))[1].k[0] == 125.0
 
 
@@ -220,7 +221,7 @@ def test_fixed_and_required_intrinsics(tiny_weights):
 def test_a_bad_camera_info_is_reported_and_the_focal_length_estimated(tiny_weights, case):
     with running_node(tiny_weights) as (node, peer):
         peer.info.publish(BAD_INFOS[case][0])
-        wait_until(lambda: node._info)
+        wait_until(lambda: node.streams['']._info)
         info = answers(peer, rgb_message(picture(640, 480)))[1]
         status = wait_until(lambda: peer.diagnostics().get('depth_pro: camera_info'))
     assert info.k[0] > 0 and info.k[2] == 319.5
@@ -253,11 +254,10 @@ def test_compressed_images(tiny_weights):
     np.testing.assert_allclose(depth_array(depth), expected.depth_m, rtol=1e-4)
 
 
-def test_what_nobody_subscribes_to_is_not_computed(tiny_weights):
+def test_what_nobody_subscribes_to_is_not_computed(tiny_weights, monkeypatch):
     with running_node(tiny_weights, wanted=()) as (node, peer):
         calls = []
-        predict = node._estimator.predict
-        node._estimator.predict = lambda *args: calls.append(args) or predict(*args)
+        node.engine.estimator.predict = lambda *args, **options: calls.append(args)
         for index in range(5):
             peer.image.publish(rgb_message(picture(64, 48), index))
         wait_until(lambda: node.health.frames_in == 5)
@@ -265,7 +265,7 @@ def test_what_nobody_subscribes_to_is_not_computed(tiny_weights):
     assert not calls
     with running_node(tiny_weights, wanted=('color',)) as (node, peer):
         unwanted = []
-        node._depth_message = lambda *args: unwanted.append(args)
+        monkeypatch.setattr(answers_module, 'unproject', lambda *args: unwanted.append(args))
         (color,) = answers(peer, rgb_message(picture(64, 48)), ['color'])
     assert color.encoding == 'rgb8' and (color.width, color.height) == (64, 48)
     assert np.frombuffer(color.data, np.uint8).std() > 10
@@ -320,13 +320,13 @@ def test_the_rate_is_limited_and_a_change_takes_effect_at_once(tiny_weights):
 
 def test_the_newest_frame_wins_and_drops_are_counted(tiny_weights):
     with running_node(tiny_weights, wanted=('info',)) as (node, peer):
-        predict = node._estimator.predict
+        predict = node.engine.estimator.predict
 
-        def slow(*args):
+        def slow(*args, **options):
             time.sleep(0.2)
-            return predict(*args)
+            return predict(*args, **options)
 
-        node._estimator.predict = slow
+        node.engine.estimator.predict = slow
         for index in range(40):
             peer.image.publish(rgb_message(picture(32, 24), index))
             time.sleep(0.01)

@@ -120,16 +120,15 @@ def test_memory_stays_flat_and_drops_are_counted_under_200_hz(tiny_weights):
     seconds = float(os.environ.get('DEPTH_PRO_LOAD_S', '2'))
     with running_node(tiny_weights, wanted=('info',)) as (node, peer):
         durations = []
-        take = node._take_image
+        (subscription,) = (each for each in node.subscriptions if each.topic_name == '/image')
+        take = subscription.callback
 
         def timed(message):
             begun = time.perf_counter()
             take(message)
             durations.append(time.perf_counter() - begun)
 
-        for subscription in node.subscriptions:
-            if subscription.topic_name == '/image':
-                subscription.callback = timed
+        subscription.callback = timed
         message = rgb_message(picture(640, 480))
         end = time.monotonic() + seconds
         resident = []

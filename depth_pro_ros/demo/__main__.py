@@ -11,6 +11,8 @@ import sys
 import time
 from pathlib import Path
 
+from depth_pro_ros.ros.distributions import stay_on_this_machine
+
 START_TIMEOUT_S = 180.0  # until the first answer: start, load and warm up
 PHOTO_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 10.0
@@ -57,10 +59,7 @@ def main() -> int:
 def isolate() -> None:
     """Keeps the demonstration's messages on this machine and out of a running robot's."""
     os.environ['ROS_DOMAIN_ID'] = str(10 + os.getpid() % 90)
-    if os.environ.get('ROS_DISTRO') == 'humble':
-        os.environ['ROS_LOCALHOST_ONLY'] = '1'
-    else:
-        os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
+    stay_on_this_machine()
     profile = Path(__file__).parents[2] / 'config' / 'fastdds_large_messages.xml'
     if profile.exists() and shutil.disk_usage('/dev/shm').free > SHARED_MEMORY_BYTES:
         os.environ.setdefault('FASTRTPS_DEFAULT_PROFILES_FILE', str(profile))

@@ -8,15 +8,15 @@ import statistics
 import threading
 import time
 
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
-from rclpy.time import Time
-from std_msgs.msg import Header
+from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 WINDOW = 100
 """Frames that rates, latency and age are taken over."""
 MEMORY_S = 10.0
 """How long a problem is reported after it was last seen."""
+MAX_PROBLEMS = 32
+"""Causes that are kept, so that no peer can fill the memory with new ones."""
 
 
 @dataclasses.dataclass
@@ -31,10 +31,11 @@ class Problem:
 
 
 class Health:
-    """Counts frames and problems; its methods may be called from any thread."""
+    """Counts frames and problems of the node or of a camera; any thread may call its methods."""
 
-    def __init__(self, name: str) -> None:
-        self._name = name
+    def __init__(self, node: str, camera: str = '') -> None:
+        """node, camera: their names, of which the names of the statuses are made."""
+        self._name = f'{node}: {camera} ' if camera else f'{node}: '
         self._lock = threading.Lock()
         self._inputs: collections.deque[float] = collections.deque(maxlen=WINDOW)
         self._outputs: collections.deque[float] = collections.deque(maxlen=WINDOW)
@@ -42,7 +43,11 @@ class Health:
         self._ages: collections.deque[float] = collections.deque(maxlen=WINDOW)
         self._problems: dict[str, Problem] = {}
         self._facts: dict[str, str] = {}
-        self.state = 'loading the network'
+        self.state = 'unconfigured'
+        self.trouble: str | None = None
+        """What keeps everything from working, for as long as it is not None."""
+        self.troubles = 1
+        """How often in a row it came."""
         self.frames_in = self.frames_out = self.frames_dropped = 0
 
     def frame_in(self, replaced: bool) -> None:
@@ -51,6 +56,11 @@ class Health:
             self._inputs.append(time.monotonic())
             self.frames_in += 1
             self.frames_dropped += replaced
+
+    def frames_lost(self, count: int = 1) -> None:
+        """Count images that will not be answered."""
+        with self._lock:
+            self.frames_dropped += count
 
     def frame_out(self, latency_s: float, age_s: float) -> None:
         """Count an answered image, with its time in the worker and the age of its stamp."""
@@ -71,6 +81,7 @@ class Health:
         with self._lock:
             known = self._problems.get(cause)
             if known is None or now - known.seen_s > MEMORY_S:
+                self._forget(now)
                 self._problems[cause] = Problem(level, message, now, now)
                 return True
             known.level, known.message, known.seen_s = level, message, now
@@ -79,16 +90,23 @@ class Health:
                 known.logged_s = now
             return due
 
-    def message(self, stamp: Time) -> DiagnosticArray:
-        """Give a status of the node and one more for each problem of the last MEMORY_S."""
+    def _forget(self, now: float) -> None:
+        """Make room for one more problem."""
+        oldest = sorted(self._problems, key=lambda cause: self._problems[cause].seen_s)
+        for cause in oldest[: max(0, len(oldest) - MAX_PROBLEMS + 1)]:
+            del self._problems[cause]
+
+    def statuses(self) -> list[DiagnosticStatus]:
+        """Give a status of the whole and one more for each problem of the last MEMORY_S."""
         now = time.monotonic()
         with self._lock:
             problems = {
-                cause: problem
+                cause: dataclasses.replace(problem)
                 for cause, problem in sorted(self._problems.items())
                 if now - problem.seen_s <= MEMORY_S
             }
             values = {
+                'state': self.state,
                 'input rate (Hz)': f'{rate(self._inputs, now):.2f}',
                 'output rate (Hz)': f'{rate(self._outputs, now):.2f}',
                 'latency median (ms)': milliseconds(self._latencies),
@@ -98,24 +116,26 @@ class Health:
                 'frames dropped': str(self.frames_dropped),
                 **self._facts,
             }
-            worst = max((problem.level for problem in problems.values()), default=OK)
-            messages = '; '.join(problem.message for problem in problems.values())
+        if self.trouble:
+            problems['network'] = Problem(ERROR, self.trouble, now, now, self.troubles)
+        levels = [problem.level for problem in problems.values()]
+        messages = [problem.message for problem in problems.values()]
         device = values.get('device', '')
-        statuses = [self._status('', worst, messages or self.state, device, values)]
-        statuses += [
-            self._status(
-                f' {cause}', found.level, found.message, device, {'count': str(found.count)}
-            )
-            for cause, found in problems.items()
+        message = '; '.join(messages) or self.state
+        return [
+            self._status('depth', max(levels, default=OK), message, device, values),
+            *(
+                self._status(cause, found.level, found.message, device, {'count': str(found.count)})
+                for cause, found in problems.items()
+            ),
         ]
-        return DiagnosticArray(header=Header(stamp=stamp.to_msg()), status=statuses)
 
     def _status(
         self, suffix: str, level: bytes, message: str, device: str, values: dict[str, str]
     ) -> DiagnosticStatus:
         return DiagnosticStatus(
             level=level,
-            name=f'{self._name}:{suffix or " depth"}',
+            name=self._name + suffix,
             message=message,
             hardware_id=device,
             values=[KeyValue(key=key, value=value) for key, value in values.items()],

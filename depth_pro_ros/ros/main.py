@@ -11,7 +11,7 @@ def main() -> int:
     """Run `depth_pro_node`: exit code 0 after Ctrl-C or SIGTERM, 1 after a failure."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: os._exit(0))  # until the node takes over
-    from depth_pro_ros.ros.node import run
+    from depth_pro_ros.ros.run import run
 
     return run()
 

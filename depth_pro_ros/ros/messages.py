@@ -5,9 +5,10 @@ from __future__ import annotations
 import array
 import sys
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
-from sensor_msgs.msg import CameraInfo, Image, PointCloud2, PointField
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2, PointField
 from std_msgs.msg import Header
 
 from depth_pro_ros.camera import Intrinsics
@@ -37,6 +38,11 @@ __all__ = [
 ]
 
 
+def rgb_from_message(msg: Image | CompressedImage) -> NDArray[np.uint8]:
+    """Give either kind of image as (H, W, 3) RGB. Raises ValueError with the reason."""
+    return rgb_from_compressed(msg) if isinstance(msg, CompressedImage) else rgb_from_image(msg)
+
+
 def image_message(header: Header, pixels: NDArray[np.generic], encoding: str) -> Image:
     """Make an Image of a (H, W) or (H, W, C) array."""
     return Image(
@@ -48,6 +54,17 @@ def image_message(header: Header, pixels: NDArray[np.generic], encoding: str) ->
         step=pixels.nbytes // pixels.shape[0],
         data=as_bytes(pixels),
     )
+
+
+def compressed_message(header: Header, kind: str, data: bytes) -> CompressedImage:
+    """Make a CompressedImage of encoded data; kind: its `format`."""
+    return CompressedImage(header=header, format=kind, data=as_bytes(np.frombuffer(data, np.uint8)))
+
+
+def jpeg_message(header: Header, rgb: NDArray[np.uint8]) -> CompressedImage:
+    """Make a JPEG CompressedImage of (H, W, 3) colours, as image_transport's `compressed`."""
+    data = cv2.imencode('.jpg', cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))[1]
+    return compressed_message(header, 'rgb8; jpeg compressed bgr8', data.tobytes())
 
 
 def cloud_message(
@@ -88,6 +105,11 @@ def info_from_intrinsics(header: Header, intrinsics: Intrinsics) -> CameraInfo:
         distortion_model='plumb_bob',
         **pinhole_fields(intrinsics),
     )
+
+
+def stamp_s(header: Header) -> float:
+    """Give the stamp of a header in seconds."""
+    return float(header.stamp.sec) + header.stamp.nanosec * 1e-9
 
 
 def info_for_image(info: CameraInfo, width: int, height: int) -> CameraInfo:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -56,13 +57,21 @@ class NodeParameters:
         'arithmetic; auto: fp16 on a GPU, bf16 on a CPU with units for it, else fp32',
         choices=('auto', 'fp32', 'fp16', 'bf16'),
     )
+    cameras: tuple[str, ...] = _parameter(
+        ('',),
+        'names of the cameras, each with topics below its name; one empty name: a single camera '
+        'with topics of no name',
+    )
+    autostart: bool = _parameter(
+        True, 'configure and activate without being asked; false under a lifecycle manager'
+    )
     image_transport: str = _parameter(
         'raw', 'subscribe to image (raw) or image/compressed', choices=('raw', 'compressed')
     )
     intrinsics: str = _parameter(
         'auto',
-        'where the focal length comes from: camera_info, the field-of-view head (fov), focal_px '
-        '(fixed), or camera_info where there is one and else fov (auto)',
+        'where the focal length comes from: camera_info, the network (fov), focal_px (fixed), or '
+        'camera_info where there is one and else the network (auto)',
         choices=('auto', 'camera_info', 'fov', 'fixed'),
     )
     focal_px: float = _parameter(
@@ -70,6 +79,34 @@ class NodeParameters:
         'focal length in pixels of the input image for intrinsics: fixed',
         minimum=0.0,
         maximum=1e6,
+    )
+    focal_lock: bool = _parameter(
+        True,
+        'settle on one focal length for a camera once the network has estimated it often enough; '
+        'false: each frame has its own, as a lens that zooms all the time needs',
+    )
+    lock_check_s: float = _parameter(
+        10.0,
+        'seconds between estimates that check a locked focal length, or a calibration, against '
+        'the network; 0: never',
+        minimum=0.0,
+        maximum=86400.0,
+        dynamic=True,
+    )
+    calibration_folder: str = _parameter(
+        '~/.ros/camera_info', 'where save_calibration writes, and nowhere else'
+    )
+    scale_anchor: str = _parameter(
+        'off',
+        'what corrects the scale of depth: range (a rangefinder along the optical axis, topic '
+        'range), height (the camera is camera_height_m above a flat floor), or nothing (off)',
+        choices=('off', 'range', 'height'),
+    )
+    camera_height_m: float = _parameter(
+        0.0,
+        'height of the optical centre above the floor in metres, for scale_anchor: height',
+        minimum=0.0,
+        maximum=1000.0,
     )
     rectify: bool = _parameter(
         False,
@@ -95,6 +132,14 @@ class NodeParameters:
         maximum=10000.0,
         dynamic=True,
     )
+    edge_ratio: float = _parameter(
+        0.0,
+        'neighbouring pixels whose depths have at least this ratio become NaN: they tend to hang '
+        'in the air between two surfaces; 0: none do; useful are 1.05 to 1.25',
+        minimum=0.0,
+        maximum=100.0,
+        dynamic=True,
+    )
     cloud_stride: int = _parameter(
         2,
         'every how many pixels, across and down, the cloud has a point',
@@ -104,9 +149,16 @@ class NodeParameters:
     )
     max_rate_hz: float = _parameter(
         0.0,
-        'most frames a second that are processed; 0: no limit',
+        'most frames a second that are processed, of all cameras together; 0: no limit',
         minimum=0.0,
         maximum=1000.0,
+        dynamic=True,
+    )
+    max_age_s: float = _parameter(
+        0.0,
+        'a frame older than this when its turn comes is dropped, in seconds; 0: none is',
+        minimum=0.0,
+        maximum=3600.0,
         dynamic=True,
     )
     warn_age_s: float = _parameter(
@@ -126,25 +178,47 @@ class NodeParameters:
             default = fields[name].default
             if isinstance(default, float) and type(value) is int:
                 value = float(value)  # `max_depth:=20` is what people type
+            if isinstance(default, tuple) and isinstance(value, list):
+                value = tuple(value)
             if type(value) is not type(default):
-                raise ParameterError(f'{name} must be of type {type(default).__name__}')
+                kind = 'list' if isinstance(default, tuple) else type(default).__name__
+                raise ParameterError(f'{name} must be of type {kind}')
             if reason := fields[name].metadata['spec'].fault(name, value):
                 raise ParameterError(reason)
             known[name] = value
         result = dataclasses.replace(self, **known)
-        if result.min_depth >= result.max_depth:
-            raise ParameterError(
-                f'min_depth {result.min_depth:g} is not less than max_depth {result.max_depth:g}'
-            )
-        if result.intrinsics == 'fixed' and result.focal_px <= 0.0:
-            raise ParameterError('intrinsics: fixed needs a positive focal_px')
+        if reason := result.contradiction():
+            raise ParameterError(reason)
         return result
+
+    def contradiction(self) -> str | None:
+        """Give the reason why these values cannot go together, or None."""
+        if self.min_depth >= self.max_depth:
+            return f'min_depth {self.min_depth:g} is not less than max_depth {self.max_depth:g}'
+        if self.intrinsics == 'fixed' and self.focal_px <= 0.0:
+            return 'intrinsics: fixed needs a positive focal_px'
+        if self.scale_anchor == 'height' and self.camera_height_m <= 0.0:
+            return 'scale_anchor: height needs a positive camera_height_m'
+        if 0.0 < self.edge_ratio <= 1.0:
+            return f'edge_ratio {self.edge_ratio:g} is a ratio of far to near: more than 1, or 0'
+        names = self.cameras
+        if len(set(names)) != len(names) or not names or (len(names) > 1 and '' in names):
+            return f'cameras {list(names)} are not one or more different names'
+        if bad := [
+            name for name in names if name and not re.fullmatch('[A-Za-z][A-Za-z0-9_]*', name)
+        ]:
+            return f"camera '{bad[0]}' is no name for topics: letters, digits and _ make one"
+        return None
 
 
 def specs() -> dict[str, tuple[Any, Spec]]:
     """Give default and Spec of every parameter by name, in order of declaration."""
+    defaults = dataclasses.asdict(NodeParameters())
     return {
-        field.name: (field.default, field.metadata['spec'])
+        field.name: (
+            list(default) if isinstance(default := defaults[field.name], tuple) else default,
+            field.metadata['spec'],
+        )
         for field in dataclasses.fields(NodeParameters)
     }
 

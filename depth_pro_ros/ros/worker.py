@@ -5,35 +5,51 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
 
+Key = TypeVar('Key', bound=Hashable)
 Item = TypeVar('Item')
 MAX_WAIT_S = 0.1
 
 
-class Mailbox(Generic[Item]):
-    """One slot between a callback that must not wait and a worker; the newest item wins."""
+class Mailbox(Generic[Key, Item]):
+    """A slot for each sender between callbacks that must not wait and a worker.
+
+    In a slot the newest item wins; the senders take turns.
+    """
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._item: Item | None = None
+        self._items: dict[Key, Item] = {}
+        self._turns: dict[Key, int] = {}
+        """Sender -> number of its last turn."""
         self._open = True
 
-    def put(self, item: Item) -> bool:
+    def put(self, key: Key, item: Item) -> bool:
         """Leave an item; gives True where it replaced one that was still waiting."""
         with self._changed:
-            replaced = self._item is not None
-            self._item = item
+            replaced = key in self._items
+            self._items[key] = item
             self._changed.notify()
         return replaced
 
-    def take(self) -> Item | None:
-        """Wait for an item; None once the mailbox is closed."""
+    def take(self) -> tuple[Key, Item] | None:
+        """Wait for an item of the sender whose last turn is longest ago; None once closed."""
         with self._changed:
-            self._changed.wait_for(lambda: self._item is not None or not self._open)
-            item, self._item = self._item, None
-            return item if self._open else None
+            self._changed.wait_for(lambda: self._items or not self._open)
+            if not self._open:
+                return None
+            key = min(self._items, key=lambda key: self._turns.get(key, 0))
+            self._turns[key] = 1 + max(self._turns.values(), default=0)
+            return key, self._items.pop(key)
+
+    def clear(self) -> list[Key]:
+        """Throw away what waits; gives whose items that were."""
+        with self._changed:
+            keys = list(self._items)
+            self._items.clear()
+            return keys
 
     def close(self) -> None:
         """Let `take` return None from now on."""
@@ -42,41 +58,37 @@ class Mailbox(Generic[Item]):
             self._changed.notify_all()
 
 
-class Worker(threading.Thread, Generic[Item]):
-    """Runs `prepare` once and then `process` on the newest item, all on this one thread.
+class Worker(threading.Thread, Generic[Key, Item]):
+    """Runs `prepare` once, `process` on one item after the other, and `finish`: on one thread.
 
     prepare: an exception in it, as any that nothing else catches, ends the worker through
     `on_failure`.
     process: an exception in it goes to `on_error`, and the next item is taken.
+    finish: runs at the end in any case.
     period_s: least time between two items' starts; a change of it takes effect at once.
     """
 
     def __init__(
         self,
+        mailbox: Mailbox[Key, Item],
         prepare: Callable[[], None],
-        process: Callable[[Item], None],
-        on_error: Callable[[Exception], None],
+        process: Callable[[Key, Item], None],
+        finish: Callable[[], None],
+        on_error: Callable[[Key, Item, Exception], None],
         on_failure: Callable[[Exception], None],
         period_s: Callable[[], float],
     ) -> None:
         super().__init__(name='depth_pro_worker', daemon=True)
-        self._prepare, self._process = prepare, process
+        self._mailbox = mailbox
+        self._prepare, self._process, self._finish = prepare, process, finish
         self._on_error, self._on_failure = on_error, on_failure
         self._period_s = period_s
-        self._mailbox: Mailbox[Item] = Mailbox()
         self._stopping = threading.Event()
 
-    def put(self, item: Item) -> bool:
-        """Hand over an item without waiting; True where an older one was dropped for it."""
-        return self._mailbox.put(item)
-
-    def stop(self, timeout_s: float) -> bool:
-        """Ask the thread to end; False where it was still busy after `timeout_s`."""
+    def stop(self) -> None:
+        """Ask the thread to end after the item in progress; `join` waits for that."""
         self._stopping.set()
         self._mailbox.close()
-        if self.is_alive():
-            self.join(timeout_s)
-        return not self.is_alive()
 
     def run(self) -> None:
         """Work until stopped; called by the thread itself."""
@@ -85,6 +97,8 @@ class Worker(threading.Thread, Generic[Item]):
             self._work()
         except Exception as error:
             self._on_failure(error)
+        finally:
+            self._finish()
 
     def _work(self) -> None:
         started = -math.inf
@@ -92,11 +106,11 @@ class Worker(threading.Thread, Generic[Item]):
             while (left := started + self._period_s() - time.monotonic()) > 0.0:
                 if self._stopping.wait(min(left, MAX_WAIT_S)):
                     return
-            item = self._mailbox.take()
-            if item is None:
+            turn = self._mailbox.take()
+            if turn is None:
                 return
             started = time.monotonic()
             try:
-                self._process(item)
+                self._process(*turn)
             except Exception as error:
-                self._on_error(error)
+                self._on_error(*turn, error)

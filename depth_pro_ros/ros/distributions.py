@@ -1,0 +1,43 @@
+"""What differs between ROS distributions, or needs help in all of them, in one place.
+
+Importing it needs no ROS.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lifecycle_msgs.srv import ChangeState
+    from rclpy.lifecycle import LifecycleNode
+
+
+def stay_on_this_machine() -> None:
+    """Keep this process's messages, and its children's, on this machine; before rclpy.init()."""
+    if os.environ.get('ROS_DISTRO') == 'humble':
+        os.environ['ROS_LOCALHOST_ONLY'] = '1'
+    else:
+        os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
+
+
+def answer_refused_transitions(node: LifecycleNode) -> None:
+    """Let a transition that the state does not allow be refused.
+
+    rclpy (Humble to Kilted) lets it end the executor with an exception, and so the process: any
+    peer could stop the node with one request.
+    """
+    service = node._service_change_state
+    change_state = service.callback
+
+    def refuse_or_change(
+        request: ChangeState.Request, response: ChangeState.Response
+    ) -> ChangeState.Response:
+        try:
+            return change_state(request, response)
+        except Exception as error:  # rclpy's own class has another name in each distribution
+            node.get_logger().warning(f'transition refused: {error}')
+            response.success = False
+            return response
+
+    service.callback = refuse_or_change

@@ -1,0 +1,148 @@
+"""The services of the node: what a robot's own program asks of it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
+from rclpy.task import Future
+from std_srvs.srv import SetBool, Trigger
+
+from depth_pro_ros.calibration_file import save_calibration
+from depth_pro_ros.images import ImageError
+
+if TYPE_CHECKING:
+    from depth_pro_ros.ros.node import DepthProNode
+    from depth_pro_ros.ros.stream import CameraStream, Frame
+
+TriggerCallback = Callable[[Trigger.Request, Trigger.Response], Trigger.Response]
+ONCE_TIMEOUT_S = 30.0
+"""How long `estimate_once` waits for a frame of every camera; the official network on a CPU takes
+most of it."""
+UNNAMED = 'camera'
+"""What the calibration of a camera without a name is called."""
+
+
+class Once:
+    """A request for one frame of each camera, and what became of it."""
+
+    def __init__(self, cameras: set[str]) -> None:
+        self.asked_s = time.monotonic()
+        self.waiting = cameras
+        """Those of which no answer is there."""
+        self.unseen = set(cameras)
+        """Those of which no frame came."""
+        self.reasons: list[str] = []
+        self.future = Future()
+
+
+class Services:
+    """`~/enable` and `~/estimate_once`; `~/relock` and `~/save_calibration` of each camera."""
+
+    def __init__(self, node: DepthProNode) -> None:
+        self._node = node
+        self._lock = threading.Lock()
+        self._once: Once | None = None
+        node.create_service(SetBool, '~/enable', self._enable)
+        # a group of its own: its callback waits, and the images that it waits for must pass
+        group = MutuallyExclusiveCallbackGroup()
+        node.create_service(Trigger, '~/estimate_once', self._estimate_once, callback_group=group)
+        for stream in node.streams.values():
+            prefix = f'~/{stream.name}/' if stream.name else '~/'
+            node.create_service(Trigger, prefix + 'relock', self._relocker(stream))
+            node.create_service(Trigger, prefix + 'save_calibration', self._saver(stream))
+
+    def _enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
+        self._node.enable(request.data)
+        response.success = True
+        response.message = 'images are processed' if request.data else 'images are ignored'
+        if not self._node.active:
+            response.message += ' once the node is active'
+        return response
+
+    def _relocker(self, stream: CameraStream) -> TriggerCallback:
+        def relock(request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+            stream.relock()
+            response.success, response.message = True, 'the focal length is learned anew'
+            return response
+
+        return relock
+
+    def _saver(self, stream: CameraStream) -> TriggerCallback:
+        def save(request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+            camera = stream.learned
+            if camera is None:
+                response.message = f'no focal length is locked yet: {stream.lens}'
+                return response
+            folder = Path(self._node.parameters.calibration_folder)
+            try:
+                path = save_calibration(folder, stream.name or UNNAMED, camera)
+            except (ImageError, ValueError) as error:
+                response.message = str(error)
+                return response
+            response.success, response.message = True, f'written to {path}'
+            return response
+
+        return save
+
+    async def _estimate_once(
+        self, request: Trigger.Request, response: Trigger.Response
+    ) -> Trigger.Response:
+        if not self._node.active:
+            response.message = 'the node is not active'
+            return response
+        once = Once(set(self._node.streams))
+        with self._lock:
+            self._once = once
+        if not self._node.enabled:
+            self._node.subscribe()
+        await once.future
+        self._node.unsubscribe_if_disabled()
+        response.success = not once.reasons
+        response.message = '; '.join(once.reasons) or 'depth was published'
+        return response
+
+    def takes(self, camera: str) -> bool:
+        """Executor's thread: tell whether a frame of a disabled node's camera is asked for."""
+        with self._lock:
+            if self._once is None or camera not in self._once.unseen:
+                return False
+            self._once.unseen.discard(camera)
+            return True
+
+    def frame_done(self, camera: str, frame: Frame, reason: str | None) -> None:
+        """Worker's thread: a frame was answered, or was not for a reason."""
+        with self._lock:
+            once = self._once
+            if once is None or camera not in once.waiting or frame.received_s < once.asked_s:
+                return
+            once.waiting.discard(camera)
+            if reason:
+                once.reasons.append(f'{camera}: {reason}' if camera else reason)
+            if not once.waiting:
+                self._finish(once)
+
+    def tick(self) -> None:
+        """Give up on frames that do not come, or that nobody waits for any more."""
+        with self._lock:
+            once = self._once
+            if once is None:
+                return
+            if not self._node.active:
+                once.reasons.append('the node was stopped')
+            elif time.monotonic() - once.asked_s > ONCE_TIMEOUT_S:
+                missing = ', '.join(sorted(once.waiting)).strip(', ') or 'the camera'
+                once.reasons.append(f'no image of {missing} within {ONCE_TIMEOUT_S:.0f} s')
+            else:
+                return
+            self._finish(once)
+
+    def _finish(self, once: Once) -> None:
+        self._once = None
+        once.future.set_result(True)
+        if self._node.executor is not None:
+            self._node.executor.wake()  # it does not look at the future by itself

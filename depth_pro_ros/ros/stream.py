@@ -1,0 +1,258 @@
+"""One camera of the node: its newest frame in, its depth out, and what is known of its lens."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from rclpy.node import Node
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, Range
+from std_msgs.msg import Header
+
+from depth_pro_ros.camera import Intrinsics, fov_from_focal, limit_depth
+from depth_pro_ros.focal import FocalFilter
+from depth_pro_ros.ros import messages
+from depth_pro_ros.ros.answers import publish_depth
+from depth_pro_ros.ros.calibration import Calibration, View
+from depth_pro_ros.ros.diagnostics import Health
+from depth_pro_ros.ros.engine import Engine
+from depth_pro_ros.ros.parameters import NodeParameters
+from depth_pro_ros.ros.topics import CameraTopics
+from depth_pro_ros.scale import (
+    ScaleAnchor,
+    ScaleError,
+    depth_along_axis,
+    height_above_floor,
+)
+
+DISAGREEMENT = 0.15
+"""Relative difference between a calibration and the network that is reported."""
+RANGE_AGE_S = 0.5
+"""Most time between the stamps of a range and of the image that it is compared with."""
+
+
+class Frame(NamedTuple):
+    """An image, and what else of its camera was the newest when it came."""
+
+    image: Image | CompressedImage
+    info: CameraInfo | None
+    distance: Range | None
+    received_s: float
+    """time.monotonic()"""
+
+
+class CameraStream:
+    """Callbacks fill it on the executor's thread; `process` runs on the worker's."""
+
+    def __init__(self, node: Node, name: str, health: Health) -> None:
+        self.name, self.health = name, health
+        self.topics = CameraTopics(node, name)
+        self._log, self._clock = node.get_logger(), node.get_clock()
+        self._info: CameraInfo | None = None
+        self._range: Range | None = None
+        self.forget()
+
+    def forget(self) -> None:
+        """Start anew with nothing known of the camera; not while the worker runs."""
+        self.lens = FocalFilter()
+        self.learned: Intrinsics | None = None
+        """The pinhole camera of a locked focal length."""
+        self._anchor = ScaleAnchor()
+        self._calibration = Calibration(self.warn)
+        self._relock = False
+
+    # Executor thread
+
+    def subscribe(
+        self, parameters: NodeParameters, put: Callable[[CameraStream, Frame], None]
+    ) -> None:
+        """Begin to hand each image over to `put`."""
+
+        def on_image(image: Image | CompressedImage) -> None:
+            put(self, Frame(image, self._info, self._range, time.monotonic()))
+
+        def on_info(info: CameraInfo) -> None:
+            self._info = info
+
+        def on_range(distance: Range) -> None:
+            self._range = distance
+
+        self.topics.subscribe(
+            parameters.image_transport == 'compressed',
+            on_image,
+            on_info,
+            on_range if parameters.scale_anchor == 'range' else None,
+        )
+
+    def relock(self) -> None:
+        """Learn focal length and scale anew, from the next frame on."""
+        self._relock, self.learned = True, None
+
+    def warn(self, cause: str, message: str) -> None:
+        """Report a problem in the diagnostics, and in the log when it is new."""
+        if self.health.problem(cause, message):
+            self._log.warning(f'{self.name}: {message}' if self.name else message)
+
+    # Worker thread
+
+    def process(self, frame: Frame, engine: Engine, parameters: NodeParameters) -> str | None:
+        """Convert, predict, publish; what nobody subscribes to is not computed.
+
+        Gives the reason where there is no answer though nothing failed.
+        """
+        wanted = self.topics.wanted()
+        if not wanted:
+            return 'nobody subscribes to an output'
+        started_s = time.monotonic()
+        header = frame.image.header
+        age_s = self._age_s(header)
+        if 0.0 < parameters.max_age_s < age_s:
+            self.health.frames_lost()
+            reason = f'a frame of {age_s:.2f} s is dropped (max_age_s {parameters.max_age_s:g})'
+            self.warn('stale', reason)
+            return reason
+        if not header.frame_id:
+            self.warn('header', 'the image has an empty frame_id: no consumer can place its depth')
+        view = self._calibration.view(
+            messages.rgb_from_message(frame.image), frame.info, parameters
+        )
+        if frame.info is not None and any(frame.info.d) and not parameters.rectify:
+            self._log.warning(
+                'camera_info has lens distortion: the image is taken as rectified already; if it '
+                'is raw, set rectify: true',
+                once=True,
+            )
+        depth_m, camera = self._estimate(view, frame, engine, parameters, wanted)
+        if not self.topics.inputs:
+            self.health.frames_lost()
+            return 'the node was stopped'
+        if 'info' in wanted:
+            info = messages.info_from_intrinsics(header, camera)
+            self.topics.outputs['info'].publish(info)
+        if depth_m is not None:
+            publish_depth(
+                self.topics.outputs, wanted, header, depth_m, view.rgb, camera, parameters
+            )
+        self._account(header, started_s, parameters)
+        return None
+
+    def _estimate(
+        self,
+        view: View,
+        frame: Frame,
+        engine: Engine,
+        parameters: NodeParameters,
+        wanted: set[str],
+    ) -> tuple[NDArray[np.float32] | None, Intrinsics]:
+        """Give depth (None: it is not wanted) and the camera that it is of."""
+        height, width = view.rgb.shape[:2]
+        if self._relock:
+            self._relock = False
+            self.lens.relock()
+            self._anchor = ScaleAnchor()
+        self.lens.use_camera((frame.image.header.frame_id, width, height))
+        if self.lens.lock is None:
+            self.learned = None
+        camera, source = self._believed(view, parameters)
+        if camera is not None and wanted == {'info'}:
+            self._tell(camera, source)
+            return None, camera
+        prediction = engine.predict(
+            view.rgb,
+            camera.fx if camera else None,
+            estimate_focal=self._wants_estimate(view, parameters),
+            edge_ratio=parameters.edge_ratio,
+        )
+        if prediction.estimated_focal_px is not None and parameters.intrinsics != 'fixed':
+            self._learn(prediction.estimated_focal_px, width, height)
+        camera = camera or Intrinsics.from_focal(prediction.focal_px, width, height)
+        self._tell(camera, source)
+        depth_m = prediction.depth_m
+        if parameters.scale_anchor != 'off':
+            depth_m = depth_m * np.float32(self._scale(depth_m, camera, frame, parameters))
+        depth_m = limit_depth(depth_m, parameters.min_depth, parameters.max_depth)
+        if view.unseen is not None:
+            depth_m[view.unseen] = np.nan
+        return depth_m, camera
+
+    def _believed(self, view: View, parameters: NodeParameters) -> tuple[Intrinsics | None, str]:
+        """Give the camera and where it is known from; None: from this very frame."""
+        if view.intrinsics is not None:
+            return view.intrinsics, 'fixed' if parameters.intrinsics == 'fixed' else 'camera_info'
+        if parameters.focal_lock and self.lens.lock is not None:
+            return self.learned, 'lock'
+        return None, 'field-of-view head'
+
+    def _wants_estimate(self, view: View, parameters: NodeParameters) -> bool:
+        """Tell whether the network should say the focal length of a frame where it is known."""
+        if parameters.intrinsics == 'fixed':
+            return False
+        checked = parameters.lock_check_s > 0.0 or view.intrinsics is None
+        return checked and self.lens.is_due(time.monotonic(), parameters.lock_check_s)
+
+    def _learn(self, focal_px: float, width: int, height: int) -> None:
+        """Take in the network's focal length of a frame."""
+        self.lens.observe(focal_px, time.monotonic())
+        lock = self.lens.lock
+        self.learned = Intrinsics.from_focal(lock.focal_px, width, height) if lock else None
+
+    def _tell(self, camera: Intrinsics, source: str) -> None:
+        """Tell the diagnostics of the camera that is believed."""
+        self.health.fact('focal length (px)', f'{camera.fx:.1f}')
+        self.health.fact('field of view (deg)', f'{fov_from_focal(camera.fx, camera.width):.1f}')
+        self.health.fact('focal length from', source)
+        self.health.fact("network's focal length", str(self.lens))
+        lock = self.lens.lock
+        if source == 'camera_info' and lock is not None:
+            off = lock.focal_px / camera.fx - 1.0
+            if abs(math.log(1.0 + off)) > math.log(1.0 + DISAGREEMENT):
+                self.warn(
+                    'calibration',
+                    f'camera_info says a focal length of {camera.fx:.1f} px, the network '
+                    f'{lock.focal_px:.1f} px ({off:+.0%}): camera_info is believed; check it',
+                )
+
+    def _scale(
+        self,
+        depth_m: NDArray[np.float32],
+        camera: Intrinsics,
+        frame: Frame,
+        parameters: NodeParameters,
+    ) -> float:
+        """Compare depth with the known distance, and give the factor so far."""
+        try:
+            if parameters.scale_anchor == 'height':
+                self._anchor.observe(
+                    parameters.camera_height_m, height_above_floor(depth_m, camera)
+                )
+            elif (measured := fresh_range(frame)) is not None:
+                estimated_m = depth_along_axis(depth_m, camera, measured.field_of_view)
+                self._anchor.observe(measured.range, estimated_m)
+        except ScaleError as error:
+            self.warn('scale', str(error))
+        self.health.fact('scale factor', f'{self._anchor.factor:.3f}')
+        self.health.fact('scale residual', f'{self._anchor.residual:.3f}')
+        return self._anchor.factor
+
+    def _account(self, header: Header, started_s: float, parameters: NodeParameters) -> None:
+        """Tell the diagnostics of a frame that was answered."""
+        age_s, limit_s = self._age_s(header), parameters.warn_age_s
+        self.health.frame_out(time.monotonic() - started_s, age_s)
+        if 0.0 < limit_s < age_s:
+            self.warn('age', f'depth is {age_s:.2f} s old when published (limit {limit_s:g} s)')
+
+    def _age_s(self, header: Header) -> float:
+        return self._clock.now().nanoseconds * 1e-9 - messages.stamp_s(header)
+
+
+def fresh_range(frame: Frame) -> Range | None:
+    """Give the range that belongs to a frame where there is one that measured something."""
+    distance = frame.distance
+    if distance is None or not distance.min_range <= distance.range <= distance.max_range:
+        return None
+    apart_s = messages.stamp_s(distance.header) - messages.stamp_s(frame.image.header)
+    return distance if abs(apart_s) <= RANGE_AGE_S else None

@@ -1,0 +1,104 @@
+"""The topics of one camera: what the node subscribes to and publishes, and with which QoS."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from rclpy.node import Node
+from rclpy.publisher import Publisher
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy, qos_profile_sensor_data
+from rclpy.qos_overriding_options import QoSOverridingOptions
+from rclpy.subscription import Subscription
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2, Range
+
+BEST_EFFORT, RELIABLE = ReliabilityPolicy.BEST_EFFORT, ReliabilityPolicy.RELIABLE
+VOLATILE, TRANSIENT_LOCAL = DurabilityPolicy.VOLATILE, DurabilityPolicy.TRANSIENT_LOCAL
+
+OUTPUTS = {
+    'depth': (Image, 'depth/image'),
+    'info': (CameraInfo, 'depth/camera_info'),
+    'points': (PointCloud2, 'points'),
+    'color': (Image, 'depth/image_color'),
+    'compressed_depth': (CompressedImage, 'depth/image/compressedDepth'),
+    'compressed_color': (CompressedImage, 'depth/image_color/compressed'),
+}
+"""Output -> its type and its topic below the node and the camera."""
+
+
+class CameraTopics:
+    """The publishers of a camera, and its subscriptions while there are any."""
+
+    def __init__(self, node: Node, camera: str) -> None:
+        """camera: its name, or '' for the only one, whose topics have no name in them."""
+        self._node = node
+        self._prefix = f'{camera}/' if camera else ''
+        self.outputs: dict[str, Publisher] = {
+            name: node.create_publisher(
+                kind,
+                f'~/{self._prefix}{topic}',
+                QoSProfile(depth=2, reliability=RELIABLE),
+                qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+            )
+            for name, (kind, topic) in OUTPUTS.items()
+        }
+        self.inputs: list[Subscription] = []
+
+    def subscribe(
+        self,
+        compressed: bool,
+        on_image: Callable[[Image | CompressedImage], None],
+        on_info: Callable[[CameraInfo], None],
+        on_range: Callable[[Range], None] | None,
+    ) -> None:
+        """Begin to receive, in place of whatever was received before; on_range None: no ranges."""
+        self.unsubscribe()
+        if compressed:
+            self._subscribe(CompressedImage, 'image/compressed', on_image)
+        else:
+            self._subscribe(Image, 'image', on_image)
+        self._subscribe(CameraInfo, 'camera_info', on_info)
+        if on_range is not None:
+            self._subscribe(Range, 'range', on_range)
+
+    def unsubscribe(self) -> None:
+        """Receive nothing any more."""
+        for subscription in self.inputs:
+            self._node.destroy_subscription(subscription)
+        self.inputs = []
+
+    def wanted(self) -> set[str]:
+        """Give the outputs that somebody subscribes to."""
+        return {name for name, output in self.outputs.items() if output.get_subscription_count()}
+
+    def qos_faults(self) -> Iterator[tuple[str, str]]:
+        """Give topic and reason for each pair of peers between which no data pass."""
+        for output in self.outputs.values():
+            for peer in self._node.get_subscriptions_info_by_topic(output.topic_name):
+                if reason := qos_fault(output.qos_profile, peer.qos_profile):
+                    yield output.topic_name, reason
+        for source in self.inputs:
+            for peer in self._node.get_publishers_info_by_topic(source.topic_name):
+                if reason := qos_fault(peer.qos_profile, source.qos_profile):
+                    yield source.topic_name, reason
+
+    def _subscribe(self, kind: type, topic: str, callback: Callable[[Any], None]) -> None:
+        self.inputs.append(
+            self._node.create_subscription(
+                kind,
+                self._prefix + topic,
+                callback,
+                copy.copy(qos_profile_sensor_data),  # overrides are written into it
+                qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+            )
+        )
+
+
+def qos_fault(offered: QoSProfile, requested: QoSProfile) -> str | None:
+    """Give the reason why no data pass from a publisher to a subscriber, or None."""
+    if (offered.reliability, requested.reliability) == (BEST_EFFORT, RELIABLE):
+        return 'a best-effort publisher and a reliable subscriber'
+    if (offered.durability, requested.durability) == (VOLATILE, TRANSIENT_LOCAL):
+        return 'a volatile publisher and a transient-local subscriber'
+    return None

@@ -1,0 +1,105 @@
+"""The focal-length filter on sequences made by hand."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from depth_pro_ros.focal import FocalFilter, FocalSettings
+
+
+def noisy(focal_px: float, count: int, spread: float = 0.03, seed: int = 0) -> list[float]:
+    rng = np.random.default_rng(seed)
+    return list(focal_px * np.exp(rng.normal(0.0, spread, count)))
+
+
+def fed(focals_px, lens: FocalFilter | None = None) -> FocalFilter:
+    lens = lens or FocalFilter()
+    for index, focal_px in enumerate(focals_px):
+        lens.observe(focal_px, float(index))
+    return lens
+
+
+def test_noisy_estimates_lock_near_the_truth_and_the_lock_never_moves():
+    lens = fed(noisy(525.0, 29))
+    assert lens.lock is None
+    fed(noisy(525.0, 1, seed=1), lens)
+    lock = lens.lock
+    assert lock.focal_px == pytest.approx(525.0, rel=0.02)
+    assert 0.015 < lock.spread < 0.06
+    fed(noisy(525.0, 300, seed=2), lens)
+    assert lens.lock is lock and lens.jumps == 0
+
+
+def test_a_third_of_wild_estimates_does_no_harm():
+    focals = noisy(525.0, 60)
+    focals[::3] = [1500.0, 200.0] * 10
+    assert fed(focals).lock.focal_px == pytest.approx(525.0, rel=0.02)
+
+
+def test_estimates_that_scatter_or_drift_do_not_lock():
+    assert fed(noisy(525.0, 200, spread=0.2)).lock is None
+    drifting = 500.0 * np.exp(np.linspace(0.0, 0.6, 240))
+    assert fed(drifting).lock is None
+
+
+@pytest.mark.parametrize('learned', [12, 60], ids=['learning', 'locked'])
+def test_a_jump_is_learned_anew(learned):
+    lens = fed(noisy(525.0, learned))
+    assert (lens.lock is not None) == (learned == 60)
+    fed([700.0, 705.0, 695.0, 700.0], lens)
+    assert lens.jumps == 0
+    fed([702.0], lens)
+    assert lens.jumps == 1 and lens.lock is None and lens.count == 5
+    fed(noisy(700.0, 25), lens)
+    assert lens.lock.focal_px == pytest.approx(700.0, rel=0.02)
+
+
+def test_single_outliers_and_such_to_both_sides_are_no_jump():
+    lens = fed(noisy(525.0, 30))
+    fed([900.0, 900.0, 900.0, 900.0, 530.0] * 4, lens)
+    fed([900.0, 300.0] * 10, lens)
+    assert lens.lock is not None and lens.jumps == 0
+
+
+def test_the_network_is_asked_while_learning_then_now_and_then_and_on_suspicion():
+    lens = FocalFilter()
+    assert lens.is_due(0.0, 10.0)
+    fed([500.0] * 30, lens)  # the last at 29 s
+    assert not lens.is_due(38.9, 10.0) and lens.is_due(39.0, 10.0)
+    assert not lens.is_due(1e9, 0.0)
+    lens.observe(900.0, 39.0)
+    assert lens.is_due(39.1, 10.0) and lens.is_due(39.1, 0.0)
+    lens.observe(500.0, 39.1)
+    assert not lens.is_due(39.2, 10.0)
+
+
+def test_another_camera_or_size_starts_anew():
+    lens = FocalFilter()
+    lens.use_camera(('front', 640, 480))
+    fed([500.0] * 30, lens)
+    lens.use_camera(('front', 640, 480))
+    assert lens.lock.focal_px == pytest.approx(500.0)
+    lens.use_camera(('front', 1280, 960))
+    assert lens.lock is None and lens.count == 0
+    fed([500.0] * 30, lens)
+    lens.relock()
+    assert lens.lock is None
+
+
+def test_it_says_what_it_is_at():
+    lens = fed([500.0] * 7)
+    assert str(lens) == 'learning, 7 estimates, spread 0.0%'
+    fed([500.0] * 23, lens)
+    fed([800.0] * 40, lens)
+    assert str(lens) == 'locked at 800.0 px, spread 0.0%, relearned 1 times'
+
+
+def test_the_settings_decide():
+    lens = FocalFilter(FocalSettings(least=4, jumps=2))
+    fed([100.0] * 4, lens)
+    assert math.isclose(lens.lock.focal_px, 100.0)
+    fed([150.0] * 2, lens)
+    assert lens.lock is None and lens.jumps == 1

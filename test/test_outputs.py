@@ -1,0 +1,93 @@
+"""The compressed outputs and honest depth, over DDS as a consumer sees them."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+
+pytest.importorskip('rclpy', reason='no ROS 2: neither sourced nor as wheels')
+
+from ros_helpers import header, picture, rgb_message, running_node
+from sensor_msgs.msg import Range
+from test_node import answers, cloud_arrays, depth_array
+
+from depth_pro_ros.compressed_depth import decode_depth
+from depth_pro_ros.scale import LEAST
+
+
+@pytest.mark.parametrize('encoding', ['32FC1', '16UC1'])
+def test_thin_links_get_the_same_depth(tiny_weights, encoding):
+    wanted = ('depth', 'compressed_depth', 'color', 'compressed_color')
+    with running_node(tiny_weights, wanted=wanted, depth_encoding=encoding, max_depth=5.0) as pair:
+        message = rgb_message(picture(96, 64))
+        depth, thin, color, jpeg = answers(pair[1], message, wanted)
+    assert thin.header == jpeg.header == header()
+    assert thin.format == f'{encoding}; compressedDepth png'
+    found = decode_depth(bytes(thin.data), encoding)
+    if encoding == '16UC1':
+        np.testing.assert_array_equal(found, np.frombuffer(depth.data, '<u2').reshape(64, 96))
+    else:
+        expected = depth_array(depth)
+        known = np.isfinite(expected)
+        np.testing.assert_array_equal(known, np.isfinite(found))
+        assert 0.05 < known.mean() < 1.0
+        np.testing.assert_allclose(found[known], expected[known], rtol=1e-2)
+    assert 'jpeg' in jpeg.format
+    plain = np.frombuffer(color.data, np.uint8).reshape(64, 96, 3)
+    expected = cv2.imdecode(cv2.imencode('.jpg', plain[..., ::-1])[1], cv2.IMREAD_COLOR)
+    found = cv2.imdecode(np.asarray(jpeg.data), cv2.IMREAD_COLOR)
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_flying_pixels_are_in_no_cloud(tiny_weights):
+    message = rgb_message(picture(96, 64))
+    wanted = ('depth', 'points')
+    depths = {}
+    for ratio in (0.0, 2.0):
+        with running_node(
+            tiny_weights, wanted=wanted, edge_ratio=ratio, cloud_stride=1, max_depth=10000.0
+        ) as (_, peer):
+            depth, cloud = answers(peer, message, wanted)
+            depths[ratio] = depth_array(depth)
+            np.testing.assert_array_equal(
+                np.isnan(cloud_arrays(cloud)[0][..., 2]), ~np.isfinite(depths[ratio])
+            )
+    removed = np.isnan(depths[2.0])
+    assert not np.isnan(depths[0.0]).any() and 0.0 < removed.mean() < 0.9
+    np.testing.assert_allclose(depths[2.0][~removed], depths[0.0][~removed])
+
+
+def test_a_rangefinder_sets_the_scale_and_an_implausible_one_does_not(tiny_weights):
+    with running_node(
+        tiny_weights,
+        wanted=('depth',),
+        scale_anchor='range',
+        intrinsics='fixed',
+        focal_px=80.0,
+        min_depth=0.0,
+        max_depth=10000.0,
+    ) as (node, peer):
+        sensor = peer.create_publisher(Range, 'range', 10)
+        message = rgb_message(picture(96, 64))
+        plain = depth_array(answers(peer, message, ['depth'])[0])
+        center = float(np.median(plain[30:34, 46:50]))
+
+        def measure(factor, first):
+            found = Range(header=header(), field_of_view=0.02, max_range=1000.0)
+            found.range = factor * center
+            sensor.publish(found)
+            stream = node.streams['']
+            for index in range(first, first + LEAST + 3):
+                message.header.stamp.nanosec = index
+                answers(peer, message, ['depth'])
+            assert stream._range.range == found.range
+            return depth_array(answers(peer, message, ['depth'])[0])
+
+        assert np.isfinite(plain).all()
+        np.testing.assert_allclose(measure(20.0, 1), plain, rtol=1e-5)
+        assert 'implausible and refused' in node.health._problems['scale'].message
+        scaled = measure(1.25, 100)
+        peer.received['depth'].clear()
+        np.testing.assert_allclose(np.median(scaled / plain), 1.25, rtol=0.05)
+        assert node.health._facts['scale factor'] == f'{node.streams[""]._anchor.factor:.3f}'

@@ -1,0 +1,194 @@
+"""The services of the node, over DDS."""
+
+from __future__ import annotations
+
+import os
+import time
+
+import numpy as np
+import pytest
+
+pytest.importorskip('rclpy', reason='no ROS 2: neither sourced nor as wheels')
+
+from ros_helpers import header, met, picture, rgb_message, running_node, wait_until
+from sensor_msgs.msg import CameraInfo
+from std_srvs.srv import SetBool, Trigger
+from test_node import answers, set_parameters
+
+from depth_pro_ros.focal import FocalSettings
+from depth_pro_ros.ros import services
+
+
+def locked(node, peer, rgb, index=0):
+    """Show a picture until the focal length of its camera is locked, and give that."""
+    lens = node.streams[''].lens
+    lens._settings = FocalSettings(least=5, window=10)
+    message = rgb_message(rgb, index)
+
+    def publish_and_look():
+        peer.image.publish(message)
+        time.sleep(0.05)
+        return node.streams[''].learned and lens.lock
+
+    return wait_until(publish_and_look)
+
+
+def test_a_disabled_node_ignores_images_until_it_is_enabled(tiny_weights):
+    with running_node(tiny_weights, wanted=('depth',)) as (node, peer):
+        answers(peer, rgb_message(picture(32, 24), 0), ['depth'])
+        response = peer.call(SetBool, 'enable', data=False)
+        assert response.success and response.message == 'images are ignored'
+        wait_until(lambda: not peer.image.get_subscription_count())
+        frames_in = node.health.frames_in
+        peer.image.publish(rgb_message(picture(32, 24), 1))
+        wait_until(lambda: peer.diagnostics().get('depth_pro: depth', '  ')[1] == 'disabled')
+        assert node.health.frames_in == frames_in
+        assert peer.call(SetBool, 'enable', data=True).success
+        answers(peer, rgb_message(picture(32, 24), 2), ['depth'])
+
+
+def test_one_frame_on_request(tiny_weights):
+    with running_node(tiny_weights, wanted=('depth',)) as (node, peer):
+        peer.call(SetBool, 'enable', data=False)
+        wait_until(lambda: not peer.image.get_subscription_count())
+        timer = peer.create_timer(0.1, lambda: peer.image.publish(rgb_message(picture(32, 24), 7)))
+        for count in (1, 2):
+            response = peer.call(Trigger, 'estimate_once')
+            assert (response.success, response.message) == (True, 'depth was published')
+            wait_until(lambda count=count: len(peer.received['depth']) == count)
+            assert peer.received['depth'][-1].header == header(7)
+        peer.destroy_timer(timer)
+        wait_until(lambda: not peer.image.get_subscription_count())
+        assert node.health.frames_out == 2
+
+
+def test_one_frame_that_cannot_be_answered_says_why(tiny_weights, monkeypatch):
+    monkeypatch.setattr(services, 'ONCE_TIMEOUT_S', 0.5)
+    with running_node(tiny_weights, wanted=('depth',)) as (node, peer):
+        response = peer.call(Trigger, 'estimate_once')
+        assert not response.success and 'no image of the camera within' in response.message
+        bad = rgb_message(picture(32, 24))
+        bad.encoding = 'nothing'
+        timer = peer.create_timer(0.1, lambda: peer.image.publish(bad))
+        response = peer.call(Trigger, 'estimate_once')
+        peer.destroy_timer(timer)
+        assert not response.success and "encoding 'nothing'" in response.message
+        node.trigger_deactivate()
+        response = peer.call(Trigger, 'estimate_once')
+        assert (response.success, response.message) == (False, 'the node is not active')
+
+
+def test_the_network_is_not_asked_for_the_focal_length_while_it_is_locked(tiny_weights):
+    wanted = ('depth', 'info')
+    with running_node(tiny_weights, wanted=wanted, lock_check_s=0.0) as (node, peer):
+        lock = locked(node, peer, picture(32, 24))
+        network, asked = node.engine.estimator.network, []
+        network.fov.register_forward_hook(lambda *_: asked.append(1))
+        for index in range(10, 20):
+            message = rgb_message(picture(32, 24, seed=index))  # another scene, the same camera
+            message.header.stamp.sec += index
+            _, info = answers(peer, message, ['depth', 'info'])
+            assert info.k[0] == lock.focal_px
+        assert not asked
+        assert peer.call(Trigger, 'relock').success
+        answers(peer, rgb_message(picture(32, 24), 0), ['depth'])
+        message = rgb_message(picture(32, 24))
+        message.header.stamp.sec += 50
+        answers(peer, message, ['depth'])
+        assert asked
+        assert str(node.streams[''].lens).startswith('learning')
+
+
+def test_a_lock_is_checked_now_and_then_and_lost_when_the_lens_changed(tiny_weights):
+    with running_node(tiny_weights, wanted=('info',), lock_check_s=0.05) as (node, peer):
+        first = locked(node, peer, picture(32, 24)).focal_px
+        predict = node.engine.estimator.predict
+
+        def zoomed(rgb, focal_px, **options):
+            import dataclasses
+
+            found = predict(rgb, None, **options)
+            return dataclasses.replace(found, estimated_focal_px=2 * first, focal_px=2 * first)
+
+        node.engine.estimator.predict = zoomed
+
+        # a subscriber to depth, as camera_info alone needs no network once there is a lock
+        from sensor_msgs.msg import Image
+
+        peer.create_subscription(Image, '/depth_pro/depth/image', lambda _: None, 10)
+
+        def relocked():
+            peer.image.publish(rgb_message(picture(32, 24)))
+            time.sleep(0.05)
+            lock = node.streams[''].lens.lock
+            return lock and lock.focal_px == pytest.approx(2 * first)
+
+        wait_until(relocked)
+        assert node.streams[''].lens.jumps == 1
+
+
+def test_a_calibration_far_from_the_network_is_believed_but_reported(tiny_weights):
+    with running_node(tiny_weights, wanted=('depth', 'info')) as (node, peer):
+        rgb = picture(64, 48)
+        focal = node.engine.estimator.predict(rgb).focal_px
+        for factor, reported in ((1.05, False), (1.4, True)):
+            info = CameraInfo(width=64, height=48)
+            fx = factor * focal
+            info.k = [fx, 0.0, 32.0, 0.0, fx, 24.0, 0.0, 0.0, 1.0]
+            peer.info.publish(info)
+            wait_until(
+                lambda fx=fx: (
+                    list(node.streams['']._info.k)[0] == fx if node.streams['']._info else False
+                )
+            )
+            locked(node, peer, rgb)
+            index = 3 + reported
+            assert answers(peer, rgb_message(rgb, index), ['info'])[0].k[0] == fx
+            problem = node.health._problems.get('calibration')
+            assert (problem is not None) == reported
+        assert 'camera_info is believed; check it' in problem.message
+        assert 'network' in problem.message and '-29%' in problem.message
+
+
+def test_a_lock_is_saved_as_a_calibration_that_drivers_load(tiny_weights, tmp_path):
+    yaml = pytest.importorskip('yaml', reason='no PyYAML')
+    folder = tmp_path / 'not yet' / 'there'
+    with running_node(tiny_weights, wanted=('depth',), calibration_folder=str(folder)) as pair:
+        node, peer = pair
+        response = peer.call(Trigger, 'save_calibration')
+        assert not response.success and 'no focal length is locked yet' in response.message
+        assert not folder.exists()
+        message = rgb_message(picture(32, 24))
+        message.header.frame_id = '../../../escape'
+        focal = locked(node, peer, picture(32, 24)).focal_px
+        response = peer.call(Trigger, 'save_calibration')
+        assert response.success and response.message == f'written to {folder / "camera.yaml"}'
+        assert [str(each.relative_to(tmp_path)) for each in tmp_path.rglob('*.yaml')] == [
+            'not yet/there/camera.yaml'
+        ]
+        result = set_parameters(peer, calibration_folder='/tmp')[0]
+        assert not result.successful and 'read-only' in result.reason
+    found = yaml.safe_load((folder / 'camera.yaml').read_text())
+    assert (found['image_width'], found['image_height']) == (32, 24)
+    assert found['distortion_model'] == 'plumb_bob' and found['camera_name'] == 'camera'
+    for name, rows, columns in (
+        ('camera_matrix', 3, 3),
+        ('distortion_coefficients', 1, 5),
+        ('rectification_matrix', 3, 3),
+        ('projection_matrix', 3, 4),
+    ):
+        entry = found[name]
+        assert (entry['rows'], entry['cols'], len(entry['data'])) == (rows, columns, rows * columns)
+    np.testing.assert_allclose(found['camera_matrix']['data'][0], focal, rtol=1e-8)
+    np.testing.assert_allclose(found['projection_matrix']['data'][6], 11.5)
+
+
+def test_a_folder_that_cannot_be_written_is_an_answer_and_not_a_crash(tiny_weights, tmp_path):
+    blocked = tmp_path / 'file'
+    blocked.write_text('not a folder')
+    with running_node(tiny_weights, wanted=('depth',), calibration_folder=str(blocked)) as pair:
+        node, peer = pair
+        locked(node, peer, picture(32, 24))
+        response = peer.call(Trigger, 'save_calibration')
+        assert not response.success and str(blocked) in response.message
+        assert met(node, peer) and os.listdir(tmp_path) == ['file']
