@@ -112,7 +112,7 @@ def test_ctrl_c_ends_quietly(monkeypatch, capsys, tmp_path):
     def interrupt(args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, 'run_estimate', interrupt)
+    monkeypatch.setattr('depth_pro_ros.commands.offline.run_estimate', interrupt)
     assert cli.main(['estimate', 'x.jpg', '--output', str(tmp_path)]) == 130
     assert 'interrupted' in capsys.readouterr().err
 
