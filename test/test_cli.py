@@ -28,6 +28,13 @@ def run(*arguments: object, code: int = 0) -> subprocess.CompletedProcess:
     return result
 
 
+def outcome(capsys, *arguments: object) -> tuple[int, list[str]]:
+    """Run the command in this process; give its exit code and its messages."""
+    code = cli.main([str(argument) for argument in arguments])
+    lines = capsys.readouterr().err.splitlines()
+    return code, [line for line in lines if line.startswith('depth_pro: ')]
+
+
 @pytest.fixture
 def photo(tmp_path):
     """Give a picture with a focal length of 28 mm (35 mm equivalent) in its EXIF data."""
@@ -65,20 +72,28 @@ def test_every_file_of_a_picture_is_written(tiny_weights, photo, tmp_path):
     assert points in (output / 'photo.ply').read_bytes()[:200]
 
 
-def test_a_given_focal_length_wins_over_exif(tiny_weights, photo, tmp_path):
-    run('estimate', photo, '--output', tmp_path, '--weights', tiny_weights, '--focal-px', 99)
+def test_a_given_focal_length_wins_over_exif(tiny_weights, photo, tmp_path, capsys):
+    arguments = ['estimate', photo, '--output', tmp_path, '--weights', tiny_weights]
+    assert outcome(capsys, *arguments, '--focal-px', 99) == (0, [])
     assert float(np.load(tmp_path / 'photo.npz')['focal_px']) == 99.0
 
 
-def test_a_file_that_is_no_picture_is_reported_and_the_rest_goes_on(tiny_weights, photo, tmp_path):
+def test_a_file_that_is_no_picture_is_reported_and_the_rest_goes_on(
+    tiny_weights, photo, tmp_path, capsys
+):
     bad = tmp_path / 'notes.txt'
     bad.write_text('no picture')
     absent = tmp_path / 'absent.png'
-    result = run(
-        'estimate', bad, absent, photo, '--output', tmp_path, '--weights', tiny_weights, code=1
+    code, messages = outcome(
+        capsys, 'estimate', bad, absent, photo, '--output', tmp_path, '--weights', tiny_weights
     )
-    assert f'{bad}: not a picture' in result.stderr
-    assert f'{absent}: No such file' in result.stderr
+    assert (code, messages) == (
+        1,
+        [
+            f'depth_pro: {bad}: not a picture that OpenCV can read',
+            f'depth_pro: {absent}: No such file or directory',
+        ],
+    )
     assert (tmp_path / 'photo.npz').exists()
 
 
@@ -115,13 +130,6 @@ def test_ctrl_c_ends_quietly(monkeypatch, capsys, tmp_path):
     monkeypatch.setattr('depth_pro_ros.commands.offline.run_estimate', interrupt)
     assert cli.main(['estimate', 'x.jpg', '--output', str(tmp_path)]) == 130
     assert 'interrupted' in capsys.readouterr().err
-
-
-def outcome(capsys, *arguments: object) -> tuple[int, list[str]]:
-    """Run the command in this process; give its exit code and its messages."""
-    code = cli.main([str(argument) for argument in arguments])
-    lines = capsys.readouterr().err.splitlines()
-    return code, [line for line in lines if line.startswith('depth_pro: ')]
 
 
 def test_options_name_what_there_is(capsys):
