@@ -12,8 +12,8 @@ from depth_pro_ros.estimator import DepthEstimator
 from depth_pro_ros.images import depth_range
 
 SAMPLES = 15
-"""Frames that are asked for their focal length. Over a hand-held clip the answers of the small
-network scatter by 8 %, and the median of 15 by less than 1 %; it forgives seven that are far off."""
+"""Frames that are asked for their focal length. Over a hand-held clip the small network's answers
+scatter by 8 %, and the median of 15 by less than 1 %; it forgives seven that are far off."""
 COLOUR_STRIDE = 8
 """Every how many pixels depth is looked at for the range of the colours."""
 
