@@ -219,7 +219,7 @@ def test_an_unknown_layout_is_said_with_those_that_are_known(tmp_path):
         find_frames(tmp_path)
     with pytest.raises(DataError, match='no folder'):
         find_frames(tmp_path / 'absent')
-    with pytest.raises(DataError, match="no data set 'moon': use auto, frames"):
+    with pytest.raises(DataError, match="no data set 'moon': use auto, rooms, frames, nyu"):
         find_frames(tmp_path, 'moon')
 
 
