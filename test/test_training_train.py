@@ -1,6 +1,7 @@
 """The loop learns, stages agree with the network, and the backbone is the pretrained one."""
 
 import dataclasses
+import re
 
 import numpy as np
 import pytest
@@ -106,7 +107,7 @@ def test_training_lowers_the_loss_and_writes_what_it_did(data, tmp_path):
     assert after['mae'] < 0.7 * before['mae']
     record = read_record(output)
     assert [stage['steps'] for stage in record['stages']] == [60, 3, 3, 3]
-    assert output.with_name('metrics.jsonl').read_text().count('\n') >= 8
+    assert output.with_suffix('.metrics.jsonl').read_text().count('\n') >= 8
     assert not output.with_suffix('.state').exists()
 
 
@@ -122,7 +123,6 @@ def test_the_field_of_view_stage_leaves_depth_alone(data, tmp_path):
 def test_interrupted_training_goes_on_to_the_same_weights(data, tmp_path, monkeypatch, cut_at):
     torch.set_num_threads(1)
     stages = (dataclasses.replace(STAGES[0], steps=8), STAGES[1])
-    straight = train(fresh_network(), data, data, tmp_path / 'a.safetensors', stages)
 
     class Cut(Exception):
         pass
@@ -137,13 +137,20 @@ def test_interrupted_training_goes_on_to_the_same_weights(data, tmp_path, monkey
         return compute_loss(*args)
 
     monkeypatch.setattr(training, 'SAVE_SECONDS', 0)
+    monkeypatch.setattr(training, 'LOG_STEPS', 2)
+    straight = train(fresh_network(), data, data, tmp_path / 'a.safetensors', stages)
     output = tmp_path / 'b.safetensors'
     with monkeypatch.context() as patch, pytest.raises(Cut):
         patch.setattr(training, 'compute_loss', cut_short)
         train(fresh_network(), data, data, output, stages)
-    with pytest.raises(ValueError, match='belongs to a run with other'):
+    with pytest.raises(ValueError, match='belongs to another command'):
         train(fresh_network(), data, data, output, stages, seed=1)
     resumed = train(DepthPro(TINY), data, data, output, stages)
+    curves = [
+        re.sub(r'"minutes": [\d.]+', '', (tmp_path / f'{name}.metrics.jsonl').read_text())
+        for name in 'ab'
+    ]
+    assert curves[0] == curves[1]
     for name, tensor in straight.state_dict().items():
         torch.testing.assert_close(resumed.state_dict()[name], tensor, rtol=1e-5, atol=1e-7)
 

@@ -6,14 +6,16 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from depth_pro_ros.commands.options import positive
+
 if TYPE_CHECKING:
     from depth_pro_ros.network import DepthPro
     from depth_pro_ros.training.frames import Frames
 
 STAGES = ('whole', '1', '2', 'fov')
 WRITES = (
-    'Writes the weights FILE, and metrics.jsonl and metrics.png beside it. A run that was cut off '
-    'goes on where it was when the same command is given again.'
+    'Writes the weights FILE, and beside it .metrics.jsonl and .metrics.png. A run that was cut '
+    'off goes on where it was when the same command is given again.'
 )
 
 
@@ -24,15 +26,17 @@ def add_rooms(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         help='render furnished rooms with exact depth, to train on',
         description='Writes 000000.jpg, 000000.npz (depth_m, fov_deg) ... and frames.json.',
     )
-    parser.add_argument('--count', type=int, required=True, help='frames, six a room')
+    parser.add_argument('--count', type=positive(int), required=True, help='frames, six a room')
     parser.add_argument('--output', type=Path, required=True, metavar='DIR')
     parser.add_argument('--preview', type=Path, metavar='PNG', help='also write a contact sheet')
     parser.add_argument('--seed', type=int, default=0, help='same seed, same frames (%(default)s)')
-    parser.add_argument('--size', type=int, default=384, help='side in pixels (%(default)s)')
+    parser.add_argument(
+        '--size', type=positive(int), default=384, help='side in pixels (%(default)s)'
+    )
     parser.add_argument(
         '--held-out', action='store_true', help='furnish with what training rooms never contain'
     )
-    parser.add_argument('--workers', type=int, help='processes (default: one a core)')
+    parser.add_argument('--workers', type=positive(int), help='processes (default: one a core)')
     parser.set_defaults(run=run_rooms)
 
 
@@ -58,11 +62,13 @@ def add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         'with frames.json',
     )
     parser.add_argument('--depth-topic', help='of a bag with several depth topics')
-    parser.add_argument('--focal-px', type=float, help='of a bag without CameraInfo')
-    parser.add_argument('--preset', default='small', help='small or large (%(default)s)')
+    parser.add_argument('--focal-px', type=positive(float), help='of a bag without CameraInfo')
+    parser.add_argument(
+        '--preset', help="small or large (default: that of --init's weights, else small)"
+    )
     parser.add_argument(
         '--tile-size',
-        type=int,
+        type=positive(int),
         help="pixels of a tile, instead of the preset's: a network of smaller tiles learns faster, "
         'and --init hands it over to one of larger tiles',
     )
@@ -99,6 +105,9 @@ def add_distil(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def add_run_options(parser: argparse.ArgumentParser) -> None:
     """Add what all training has."""
     parser.add_argument('--topic', help='of a bag with several cameras')
+    parser.add_argument(
+        '--every', type=positive(int), default=1, metavar='N', help='take every Nth frame of a bag'
+    )
     parser.add_argument('--output', type=Path, required=True, metavar='FILE', help='.safetensors')
     parser.add_argument(
         '--held-out',
@@ -109,9 +118,13 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--stage', nargs='+', choices=STAGES, default=STAGES, help='in this order (default: all)'
     )
-    parser.add_argument('--steps', type=int, help="instead of each stage's own number")
-    parser.add_argument('--batch', type=int, help="pictures a step, instead of each stage's own")
-    parser.add_argument('--rate', type=float, help="learning rate, instead of each stage's own")
+    parser.add_argument('--steps', type=positive(int), help="instead of each stage's own number")
+    parser.add_argument(
+        '--batch', type=positive(int), help="pictures a step, instead of each stage's own"
+    )
+    parser.add_argument(
+        '--rate', type=positive(float), help="learning rate, instead of each stage's own"
+    )
     parser.add_argument('--seed', type=int, default=0, help='(%(default)s)')
 
 
@@ -120,39 +133,61 @@ def run_train(args: argparse.Namespace) -> int:
     from depth_pro_ros.training.sources import open_frames
     from depth_pro_ros.training.start import start_network
 
+    check_output(args.output)
     network = start_network(args.init, args.preset, args.tile_size)
-    frames = open_frames(args.data, args.topic, args.depth_topic, args.focal_px)
-    return run_stages(args, network, frames)
+    of_bag = args.topic, args.depth_topic, args.focal_px, args.every
+    frames = open_frames(args.data, *of_bag)
+    if args.held_out:
+        held_out = open_frames(args.held_out, *of_bag)
+    else:
+        frames, held_out = frames.hold_out()
+    return run_stages(args, network, frames, held_out, {'data': str(args.data), 'init': args.init})
 
 
 def run_distil(args: argparse.Namespace) -> int:
     """Label pictures with the teacher, then train the student on them."""
+    import torch
+
     from depth_pro_ros.network.checkpoint import load_network
-    from depth_pro_ros.network.weights import find_weights
+    from depth_pro_ros.network.weights import find_weights, sha256
     from depth_pro_ros.training.distil import label
-    from depth_pro_ros.training.sources import open_frames, open_pictures
+    from depth_pro_ros.training.sources import LABELS, open_frames, open_pictures
     from depth_pro_ros.training.start import start_network
 
-    student = start_network(args.student)
-    labels = args.output.with_suffix('.labels')
-    pictures = open_pictures(args.images, args.topic)
-    label(load_network(find_weights(args.teacher)).float(), pictures, labels)
-    return run_stages(args, student, open_frames(labels))
+    check_output(args.output)
+    student, path = start_network(args.student), find_weights(args.teacher)
+    teacher = load_network(path).float().to('cuda' if torch.cuda.is_available() else 'cpu')
+    labels = args.output.with_suffix(LABELS)
+    pictures = open_pictures(args.images, args.topic, args.every)
+    origin = {'teacher': sha256(path), 'images': str(args.images.resolve())}
+    label(teacher, pictures, labels, {**origin, 'topic': args.topic, 'every': args.every})
+    del teacher
+    frames, held_out = open_frames(labels).hold_out()
+    if args.held_out:
+        frames, held_out = open_frames(labels), open_frames(args.held_out)
+    return run_stages(args, student, frames, held_out, origin)
 
 
-def run_stages(args: argparse.Namespace, network: DepthPro, frames: Frames) -> int:
+def check_output(output: Path) -> None:
+    """Raise ValueError where the weights could not be found again under their name."""
+    if output.suffix != '.safetensors':
+        raise ValueError(f'--output {output} must end in .safetensors')
+    output.parent.mkdir(parents=True, exist_ok=True)
+
+
+def run_stages(
+    args: argparse.Namespace,
+    network: DepthPro,
+    frames: Frames,
+    held_out: Frames,
+    origin: dict[str, str],
+) -> int:
     """Train a network, and draw how it went."""
     from depth_pro_ros.training.plot import plot_metrics
-    from depth_pro_ros.training.sources import open_frames
     from depth_pro_ros.training.stages import choose
     from depth_pro_ros.training.train import train
 
-    if args.held_out:
-        held_out = open_frames(args.held_out)
-    else:
-        frames, held_out = frames.hold_out()
     stages = choose(args.stage, args.steps, args.batch, args.rate)
-    args.output.parent.mkdir(parents=True, exist_ok=True)
-    train(network, frames, held_out, args.output, stages, args.seed)
-    plot_metrics(args.output.with_name('metrics.jsonl'), args.output.with_name('metrics.png'))
+    train(network, frames, held_out, args.output, stages, args.seed, origin)
+    plot_metrics(args.output.with_suffix('.metrics.jsonl'), args.output.with_suffix('.metrics.png'))
     return 0

@@ -140,7 +140,9 @@ def save_network(path: Path, network: DepthPro, record: dict[str, Any]) -> None:
         'config': json.dumps(dataclasses.asdict(network.config)),
         'record': json.dumps(record),
     }
-    safetensors.torch.save_file(tensors, path, metadata)
+    aside = path.with_name(f'.{path.name}.part')  # a full disk must not cost the file before
+    safetensors.torch.save_file(tensors, aside, metadata)
+    aside.replace(path)
 
 
 def read_record(path: Path) -> dict[str, Any]:

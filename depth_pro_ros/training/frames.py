@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from depth_pro_ros.camera import focal_from_fov, fov_from_focal
 from depth_pro_ros.training.rooms import Frame
@@ -17,27 +18,57 @@ FAR_M = 1e4
 
 
 class Batch(NamedTuple):
-    """Network input (B, 3, S, S) in [-1, 1], canonical inverse depth (B, 1, T, T), fov (B,)."""
+    """Pictures (B, 3, S, S) uint8, canonical inverse depth (B, 1, T, T), NaN unknown; fov (B,)."""
 
     image: Tensor
     inverse_depth: Tensor
     fov_deg: Tensor
 
+    def network_input(self) -> Tensor:
+        """Give the pictures in [-1, 1]."""
+        return self.image.float().div_(127.5).sub_(1)
+
+    def to(self, device: torch.device) -> Batch:
+        """Give the batch on a device."""
+        return Batch(*(tensor.to(device) for tensor in self))
+
 
 class Frames:
-    """Frames that are read when first asked for, and stay in memory then."""
+    """Frames that are read when first asked for, and stay in memory then.
+
+    One that cannot be read is told of once, and left out.
+    """
 
     def __init__(self, readers: Sequence[Callable[[], Frame]]) -> None:
         self.readers = readers
-        self._kept: dict[int, Frame] = {}
+        self._kept: dict[int, Frame | None] = {}
 
     def __len__(self) -> int:
         return len(self.readers)
 
-    def __getitem__(self, index: int) -> Frame:
+    def __getitem__(self, index: int) -> Frame | None:
+        """Give a frame; None where it cannot be read."""
         if index not in self._kept:
-            self._kept[index] = self.readers[index]()
+            try:
+                self._kept[index] = self.readers[index]()
+            except (RuntimeError, ValueError, OSError) as error:
+                tqdm.write(f'left out: {error}')
+                self._kept[index] = None
         return self._kept[index]
+
+    def some(self, count: int | None = None) -> Iterator[Frame]:
+        """Give at most `count` frames that can be read, evenly chosen; None: all."""
+        chosen = np.linspace(0, len(self) - 1, min(len(self), count or len(self)))
+        for index in chosen.round().astype(int).tolist():
+            if (frame := self[index]) is not None:
+                yield frame
+
+    def draw(self, rng: np.random.Generator) -> Frame:
+        """Give a random one. Raises ValueError where 100 in a row cannot be read."""
+        for _ in range(100):
+            if (frame := self[int(rng.integers(len(self)))]) is not None:
+                return frame
+        raise ValueError('most frames of the training data cannot be read')
 
     def hold_out(self, share: float = 0.1) -> tuple[Frames, Frames]:
         """Give all but the last part, and that part: neighbours in a recording look alike."""
@@ -90,14 +121,27 @@ def collate(frames: list[Frame], input_px: int, target_px: int) -> Batch:
     """Stretch frames to the network's input, and their C to `target_px`."""
     images, targets = [], []
     for frame in frames:
-        c = canonical_inverse_depth(frame)
-        shrinks = target_px < c.shape[0]
-        how = cv2.INTER_AREA if shrinks else cv2.INTER_NEAREST
-        targets.append(cv2.resize(c, (target_px, target_px), interpolation=how))
-        images.append(cv2.resize(frame.rgb, (input_px, input_px), interpolation=cv2.INTER_LINEAR))
+        targets.append(resize_known(canonical_inverse_depth(frame), target_px))
+        shrinks = input_px < min(frame.rgb.shape[:2])
+        how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+        images.append(cv2.resize(frame.rgb, (input_px, input_px), interpolation=how))
     image = np.stack(images).transpose(0, 3, 1, 2)  # (B, S, S, 3) -> (B, 3, S, S)
     return Batch(
-        torch.from_numpy(np.ascontiguousarray(image)).float().div_(127.5).sub_(1),
+        torch.from_numpy(np.ascontiguousarray(image)),
         torch.from_numpy(np.stack(targets)).unsqueeze(1),
         torch.tensor([frame.fov_deg for frame in frames]),
     )
+
+
+def resize_known(c: np.ndarray, px: int) -> np.ndarray:
+    """Resize a map to (px, px): each pixel the mean of what is known below it, NaN for nothing."""
+    if px >= min(c.shape):
+        return cv2.resize(c, (px, px), interpolation=cv2.INTER_NEAREST)
+    known = np.isfinite(c)
+    if known.all():
+        return cv2.resize(c, (px, px), interpolation=cv2.INTER_AREA)
+    total, share = (
+        cv2.resize(part, (px, px), interpolation=cv2.INTER_AREA)
+        for part in (np.where(known, c, 0), known.astype(np.float32))
+    )
+    return np.where(share > 1e-3, total / share.clip(1e-3), np.float32(np.nan))

@@ -3,6 +3,8 @@
 All work on canonical inverse depth C = f_px / (W * depth_m) and return one number.
 """
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -20,12 +22,14 @@ def mean_absolute_error(c: Tensor, target: Tensor) -> Tensor:
 def trimmed_absolute_error(c: Tensor, target: Tensor, keep: Tensor) -> Tensor:
     """MAE without each image's worst pixels (section 3.2: real data loses a fifth).
 
-    target: NaN where unknown. keep: share of the known pixels that count, (B,).
+    target: NaN where unknown; an image without known pixels does not count. keep: share of the
+    known pixels that count, (B,).
     """
     errors = (c - target).abs().flatten(1)  # (B, H * W)
     ranked = [e[e.isfinite()].sort().values for e in errors]
-    counts = [max(1, round(len(e) * k)) for e, k in zip(ranked, keep.tolist(), strict=True)]
-    return torch.stack([e[:n].mean() for e, n in zip(ranked, counts, strict=True)]).mean()
+    counts = [math.ceil(len(e) * k) for e, k in zip(ranked, keep.tolist(), strict=True)]
+    means = [e[:n].mean() for e, n in zip(ranked, counts, strict=True) if n]
+    return torch.stack(means).mean() if means else 0 * c.sum()
 
 
 def mean_squared_error(c: Tensor, target: Tensor) -> Tensor:

@@ -20,19 +20,24 @@ Predict = Callable[[Batch], tuple[np.ndarray, np.ndarray]]
 def by_network(network: DepthPro, whole_image: bool = False) -> Predict:
     """Answer with a network, or with its whole-image path alone."""
 
+    device = next(network.parameters()).device
+
     @torch.inference_mode()
     def predict(batch: Batch) -> tuple[np.ndarray, np.ndarray]:
-        answer = forward_whole_image(network, batch.image) if whole_image else network(batch.image)
+        image = batch.network_input().to(device)
+        answer = forward_whole_image(network, image) if whole_image else network(image)
+        assert answer.fov_deg is not None
         c = torch.nn.functional.interpolate(answer.inverse_depth, size=(MEASURE_PX, MEASURE_PX))
-        return c[0, 0].numpy(), np.asarray(answer.fov_deg)
+        return c[0, 0].cpu().numpy(), answer.fov_deg.cpu().numpy()
 
     return predict
 
 
 def by_constants(frames: Frames) -> dict[str, Predict]:
     """Answer with the mean depth, or the mean map, of (training) frames; fov likewise."""
-    some = [frames[i] for i in range(0, len(frames), max(1, len(frames) // 500))]
-    pictures = [collate([frame], MEASURE_PX, MEASURE_PX) for frame in some]
+    pictures = [collate([frame], MEASURE_PX, MEASURE_PX) for frame in frames.some(500)]
+    if not pictures:
+        raise ValueError('none of the frames can be read')
     c = np.stack([p.inverse_depth[0, 0].numpy() for p in pictures])
     focal = np.array([focal_from_fov(p.fov_deg.item(), 1) for p in pictures])
     depth_m = np.nanmedian(focal[:, None, None] / c, axis=0)
@@ -49,11 +54,11 @@ def by_constants(frames: Frames) -> dict[str, Predict]:
 def measure(predict: Predict, frames: Frames, input_px: int) -> dict[str, float]:
     """AbsRel and delta1 with the true focal length and after median scaling; fov error, degrees."""
     rows = []
-    for i in range(len(frames)):
-        batch = collate([frames[i]], input_px, MEASURE_PX)
+    for frame in frames.some():
+        batch = collate([frame], input_px, MEASURE_PX)
         c, fov_deg = predict(batch)
         target = batch.inverse_depth[0, 0].numpy()
-        focal = focal_from_fov(frames[i].fov_deg, 1)
+        focal = focal_from_fov(frame.fov_deg, 1)
         depth_m = focal / target
         seen = (depth_m > NEAR_M) & (depth_m < FAR_M)
         if not seen.any():
@@ -67,8 +72,10 @@ def measure(predict: Predict, frames: Frames, input_px: int) -> dict[str, float]
                 (np.maximum(ratio, 1 / ratio) < 1.25).mean(),
                 np.abs(scaled - 1).mean(),
                 (np.maximum(scaled, 1 / scaled) < 1.25).mean(),
-                abs(fov_deg[0] - frames[i].fov_deg),
+                abs(fov_deg[0] - frame.fov_deg),
             )
         )
+    if not rows:
+        raise ValueError(f'no held-out frame knows a depth of {NEAR_M} to {FAR_M:.0f} m')
     names = ('abs_rel', 'delta1', 'abs_rel_scaled', 'delta1_scaled', 'fov_error_deg')
     return {name: round(float(v), 4) for name, v in zip(names, np.mean(rows, axis=0), strict=True)}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,7 @@ from depth_pro_ros.bags.reading import (
     picture,
 )
 from depth_pro_ros.bags.survey import find_info
-from depth_pro_ros.camera_info import intrinsics_for_image
+from depth_pro_ros.camera_info import intrinsics_for_image, is_calibrated
 from depth_pro_ros.compressed_depth import decode_depth
 from depth_pro_ros.decoding import MessageError
 from depth_pro_ros.evaluation.frame import Truth
@@ -31,17 +33,18 @@ TOGETHER_S = 0.02
 """Pictures and depth of one camera are stamped at most so far apart."""
 
 
-def bag_pictures(path: Path, topic: str | None = None) -> Iterator[NDArray[np.uint8]]:
+def bag_pictures(
+    path: Path, topic: str | None = None, every: int = 1
+) -> Iterator[NDArray[np.uint8]]:
     """Give the pictures (H, W, 3) of a bag's camera; damaged ones are left out.
 
-    topic: None takes the only camera. Raises BagError.
+    topic: None takes the only camera. every: takes every Nth picture. Raises BagError.
     """
     with open_bag(path) as bag:
-        for message in bag.messages([choose_images(bag, topic)]):
-            try:
-                yield picture(parsed(message))
-            except (MessageError, ValueError):
-                continue
+        for number, message in enumerate(bag.messages([choose_images(bag, topic)])):
+            if number % every == 0:
+                with contextlib.suppress(MessageError, ValueError):
+                    yield picture(parsed(message))
 
 
 def bag_truths(
@@ -49,41 +52,102 @@ def bag_truths(
     topic: str | None = None,
     depth_topic: str | None = None,
     focal_px: float | None = None,
+    every: int = 1,
 ) -> Iterator[Truth]:
     """Give the pictures of a bag that have a depth image of the same time.
 
-    topic, depth_topic: None takes the only one. focal_px: None takes the CameraInfo's.
-    Raises BagError where there is nothing to pair, or no focal length.
+    topic, depth_topic: None takes the only one. focal_px: None takes the CameraInfo's. every:
+    takes every Nth of them. Raises BagError where there is nothing to pair, or no focal length.
     """
     with open_bag(path) as bag:
         images, depths = choose_images(bag, topic), choose_depth(bag, depth_topic)
-        info_topic = None if focal_px else find_info(bag, images, None)
-        if not focal_px and not info_topic:
-            raise BagError(f'{path} has no CameraInfo beside {images.topic}: give --focal-px')
-        info: Any = bag.first(info_topic) if info_topic else None
-        newest: dict[str, Any] = {}
-        pairs = 0
-        for message in bag.messages([images, depths]):
-            try:
-                newest[message.connection.topic] = parsed(message)
-                if (
-                    len(newest) < 2
-                    or apart_s(newest[images.topic], newest[depths.topic]) > TOGETHER_S
-                ):
-                    continue
-                rgb, depth_m = picture(newest[images.topic]), metres(newest[depths.topic])
-            except (MessageError, ValueError):
-                continue
-            newest.clear()
-            pairs += 1
-            height, width = rgb.shape[:2]
-            focal = focal_px or intrinsics_for_image(info, width, height)[1].fx
-            yield Truth(rgb, depth_m, focal)
-        if not pairs:
+        info = None if focal_px else calibration(bag, images)
+        partner = pairs(stamps(bag, images), stamps(bag, depths))
+        if not partner:
             raise BagError(
                 f'{path}: no image on {images.topic} has depth on {depths.topic} '
                 f'within {TOGETHER_S} s'
             )
+        wanted = dict(list(partner.items())[::every])
+        ours = {depth: image for image, depth in wanted.items()}
+        waiting: dict[int, Any] = {}
+        numbers = {images.topic: itertools.count(), depths.topic: itertools.count()}
+        for message in bag.messages([images, depths]):
+            number = next(numbers[message.connection.topic])
+            is_image = message.connection.topic == images.topic
+            pair = number if is_image else ours.get(number)
+            if pair not in wanted:
+                continue
+            with contextlib.suppress(MessageError, ValueError):
+                msg = parsed(message)
+                value: Any = picture(msg) if is_image else metres(msg)
+                if pair not in waiting:
+                    waiting[pair] = value
+                    continue
+                other = waiting.pop(pair)
+                rgb, depth_m = (value, other) if is_image else (other, value)
+                yield paired(path, rgb, depth_m, info, focal_px)
+
+
+def paired(
+    path: Path,
+    rgb: NDArray[np.uint8],
+    depth_m: NDArray[np.float32],
+    info: Any,
+    focal_px: float | None,
+) -> Truth:
+    """Give a picture and its depth. Raises BagError where they cannot be of one view."""
+    height, width = rgb.shape[:2]
+    if abs(width / height * depth_m.shape[0] / depth_m.shape[1] - 1) > 0.01:
+        raise BagError(
+            f'{path}: pictures of {width}x{height} and depth of '
+            f'{depth_m.shape[1]}x{depth_m.shape[0]} are not of one view: record registered depth'
+        )
+    focal = focal_px or intrinsics_for_image(info, width, height)[1].fx
+    return Truth(rgb, depth_m, focal)
+
+
+def calibration(bag: Bag, images: Connection) -> Any:
+    """Give the first CameraInfo with a calibration. Raises BagError."""
+    topic = find_info(bag, images, None)
+    for message in bag.messages([topic] if topic else []):
+        with contextlib.suppress(MessageError):
+            if is_calibrated(info := parsed(message)):
+                return info
+    raise BagError(f'{bag.path} has no calibration beside {images.topic}: give --focal-px')
+
+
+def stamps(bag: Bag, connection: Connection) -> NDArray[np.float64]:
+    """Give the stamps of a topic's messages in seconds, NaN where a message is damaged."""
+    found = []
+    for message in bag.messages([connection]):
+        try:
+            stamp = parsed(message).header.stamp
+            found.append(stamp.sec + 1e-9 * stamp.nanosec)
+        except MessageError:
+            found.append(np.nan)
+    return np.array(found)
+
+
+def pairs(images_s: NDArray[np.float64], depths_s: NDArray[np.float64]) -> dict[int, int]:
+    """Give image number -> depth number for those that are each other's nearest in time."""
+    if not len(images_s) or not len(depths_s):
+        return {}
+    there, back = nearest(images_s, depths_s), nearest(depths_s, images_s)
+    apart_s = np.abs(images_s - depths_s[there])
+    numbers = np.arange(len(images_s))
+    mutual = (back[there] == numbers) & (apart_s <= TOGETHER_S)  # NaN is never near
+    return {int(i): int(there[i]) for i in numbers[mutual]}
+
+
+def nearest(times_s: NDArray[np.float64], among_s: NDArray[np.float64]) -> NDArray[np.intp]:
+    """Give for each time the number of the nearest among others."""
+    order = np.argsort(among_s)  # NaN last
+    ordered = among_s[order]
+    after = np.searchsorted(ordered, times_s).clip(0, len(ordered) - 1)
+    before = (after - 1).clip(0)
+    closer = np.abs(times_s - ordered[before]) <= np.abs(times_s - ordered[after])
+    return order[np.where(closer, before, after)]
 
 
 def choose_depth(bag: Bag, topic: str | None) -> Connection:
@@ -129,9 +193,3 @@ def metres(msg: Any) -> NDArray[np.float32]:
     depth_m = depth.astype(np.float32) * (1e-3 if encoding == '16UC1' else 1.0)
     depth_m[~(depth_m > 0) | np.isinf(depth_m)] = np.nan
     return depth_m
-
-
-def apart_s(one: Any, other: Any) -> float:
-    """Give how far apart two messages were stamped."""
-    seconds = [msg.header.stamp.sec + 1e-9 * msg.header.stamp.nanosec for msg in (one, other)]
-    return abs(seconds[0] - seconds[1])

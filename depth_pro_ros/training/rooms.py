@@ -7,11 +7,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 from tqdm import tqdm
 
+from depth_pro_ros.images import write_aside, write_npz
 from depth_pro_ros.training import furniture
 from depth_pro_ros.training.camera_view import find_view, plausible
 from depth_pro_ros.training.layout import furnish
@@ -96,13 +98,30 @@ def rooms(
 def write_frames(folder: Path, frames: Iterable[Frame], seed: int) -> None:
     """Write frames as 000000.jpg and .npz (compressed float16 depth), and their list as JSON."""
     folder.mkdir(parents=True, exist_ok=True)
-    index = []
-    for number, frame in enumerate(frames):
-        path = folder / f'{number:06d}'
-        cv2.imwrite(f'{path}.jpg', frame.rgb[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 97])
-        np.savez_compressed(f'{path}.npz', depth_m=frame.depth_m, fov_deg=frame.fov_deg)
-        index.append({'name': path.name, 'fov_deg': round(frame.fov_deg, 4)})
-    (folder / 'frames.json').write_text(json.dumps({'seed': seed, 'frames': index}))
+    numbered = enumerate(frames)
+    write_index(folder, [write_frame(folder / f'{n:06d}', frame) for n, frame in numbered], seed)
+
+
+def write_frame(path: Path, frame: Frame) -> dict[str, Any]:
+    """Write `path`.jpg and `path`.npz, and give the frame's entry in the list."""
+    jpeg = cv2.imencode('.jpg', frame.rgb[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 97])[1].tobytes()
+    write_aside(path.with_suffix('.jpg'), lambda aside: aside.write_bytes(jpeg))
+    write_npz(path.with_suffix('.npz'), depth_m=frame.depth_m, fov_deg=frame.fov_deg)
+    return {'name': path.name, 'fov_deg': round(frame.fov_deg, 4)}
+
+
+def read_entry(path: Path) -> dict[str, Any] | None:
+    """Give the entry of a frame that is written already."""
+    if not path.with_suffix('.npz').is_file():
+        return None
+    with np.load(path.with_suffix('.npz')) as stored:
+        return {'name': path.name, 'fov_deg': round(float(stored['fov_deg']), 4)}
+
+
+def write_index(folder: Path, entries: list[dict[str, Any]], seed: int) -> None:
+    """Write the list of frames, which makes the folder complete."""
+    text = json.dumps({'seed': seed, 'frames': entries})
+    write_aside(folder / 'frames.json', lambda aside: aside.write_text(text))
 
 
 def write_preview(folder: Path, path: Path, rows: int = 6, columns: int = 4) -> None:

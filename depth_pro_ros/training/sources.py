@@ -1,6 +1,6 @@
 """Where training frames come from: rendered rooms, a teacher, data sets, folders, bags."""
 
-import json
+import math
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -12,15 +12,17 @@ from tqdm import tqdm
 
 from depth_pro_ros.bags.reading import is_bag
 from depth_pro_ros.camera import fov_from_focal
-from depth_pro_ros.evaluation.datasets import find_frames
+from depth_pro_ros.evaluation.datasets import find_frames, rooms
 from depth_pro_ros.evaluation.frame import DataError, Truth
 from depth_pro_ros.evaluation.frame import Frame as MeasuredFrame
-from depth_pro_ros.images import read_picture
+from depth_pro_ros.images import ImageError, read_picture
 from depth_pro_ros.training.frames import FAR_M, Frames
 from depth_pro_ros.training.recorded import bag_pictures, bag_truths
 from depth_pro_ros.training.rooms import Frame
 
 PICTURES = ('.jpg', '.jpeg', '.png', '.webp', '.bmp', '.tif', '.tiff')
+LABELS = '.labels'
+"""Suffix of the folders where a teacher's answers are kept."""
 LONGEST_PX = 640
 """Larger pictures are shrunk, so that a data set stays in memory."""
 
@@ -30,50 +32,48 @@ def open_frames(
     topic: str | None = None,
     depth_topic: str | None = None,
     focal_px: float | None = None,
+    every: int = 1,
 ) -> Frames:
     """Give the frames of what `rooms` or `distil` wrote, of a data set, or of a bag with depth.
 
-    The last three arguments are for bags. Raises DataError or BagError where there are none.
+    The other arguments are for bags. Raises DataError or BagError where there are none.
     """
-    index = path / 'frames.json'
-    entries = json.loads(index.read_text())['frames'] if index.is_file() else []
-    if entries and 'fov_deg' in entries[0]:
-        return Frames([partial(read_written, path / entry['name']) for entry in entries])
     if is_bag(path):
-        truths = tqdm(bag_truths(path, topic, depth_topic, focal_px), unit='frame', desc='bag')
-        kept = [training_frame(truth) for truth in truths]
+        truths = bag_truths(path, topic, depth_topic, focal_px, every)
+        kept = [training_frame(truth) for truth in tqdm(truths, unit='frame', desc='bag')]
         return Frames([partial(kept.__getitem__, i) for i in range(len(kept))])
-    return Frames([partial(read_measured, frame) for frame in find_frames(path)])
+    if rendered := rooms.find(path):
+        return Frames([partial(read_measured, frame, math.inf) for frame in rendered])
+    return Frames([partial(read_measured, frame, frame.max_depth_m) for frame in find_frames(path)])
 
 
-def open_pictures(path: Path, topic: str | None = None) -> Iterator[NDArray[np.uint8]]:
+def open_pictures(
+    path: Path, topic: str | None = None, every: int = 1
+) -> Iterator[NDArray[np.uint8]]:
     """Give the pictures (H, W, 3) of a bag, or of a folder and those in it, ordered by name.
 
-    Raises ValueError where there is none, and BagError.
+    What cannot be read is told of and left out. Raises ValueError where there is none, BagError.
     """
     if is_bag(path):
-        yield from tqdm(bag_pictures(path, topic), unit='picture', desc='teacher')
+        yield from tqdm(bag_pictures(path, topic, every), unit='picture', desc='teacher')
         return
-    paths = sorted(p for p in path.rglob('*') if p.suffix.lower() in PICTURES)
+    found = (p for p in path.rglob('*') if p.suffix.lower() in PICTURES)
+    paths = sorted(p for p in found if not any(q.suffix == LABELS for q in p.parents))
     if not paths:
         raise ValueError(f'{path} holds no pictures ({", ".join(PICTURES)}), and is no bag')
     for each in tqdm(paths, unit='picture', desc='teacher'):
-        yield read_picture(each)
+        try:
+            yield read_picture(each)
+        except ImageError as error:
+            tqdm.write(f'left out: {error}')
 
 
-def read_written(path: Path) -> Frame:
-    """Read what `write_frames` wrote as `path`.jpg and `path`.npz."""
-    rgb = np.ascontiguousarray(np.asarray(cv2.imread(f'{path}.jpg'))[..., ::-1])
-    with np.load(f'{path}.npz') as stored:
-        return Frame(rgb, stored['depth_m'], float(stored['fov_deg']))
-
-
-def read_measured(frame: MeasuredFrame) -> Frame:
+def read_measured(frame: MeasuredFrame, max_depth_m: float) -> Frame:
     """Read a data set's frame; depth outside of its range becomes NaN, unknown."""
     truth = frame.read()
     if truth.focal_px is None:
         raise DataError(f'{frame.name} has no focal length, without which nothing is metric')
-    return training_frame(truth, frame.min_depth_m, frame.max_depth_m)
+    return training_frame(truth, frame.min_depth_m, max_depth_m)
 
 
 def training_frame(

@@ -87,7 +87,8 @@ def stage_losses(
     if stage.name == 'fov':
         return parts
     parts['mae'] = losses.trimmed_absolute_error(c, target, keep=torch.where(synthetic, 1.0, 0.8))
-    parts['log'] = losses.log_error(c[known], target[known])
+    if known.any():
+        parts['log'] = losses.log_error(c[known], target[known])
     if synthetic.any() and not stage.whole_image:
         c, target = c[synthetic], target[synthetic]
         if stage.name == '1':

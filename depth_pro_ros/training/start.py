@@ -24,14 +24,16 @@ def start_network(init: str, preset: str | None = None, tile_size: int | None = 
     a network of the preset; without a preset the weights' own network, or `small`.
     """
     source = None if init in ('dinov2', 'none') else load_network(find_weights(init)).float()
-    if source and not preset:
+    if source and not preset and tile_size in (None, source.config.tile_size):
         return source
-    config = DepthProConfig.preset(preset or 'small')
+    config = source.config if source and not preset else DepthProConfig.preset(preset or 'small')
     network = DepthPro(dataclasses.replace(config, tile_size=tile_size or config.tile_size))
     start_as_upsampling(network, MEAN_C, MEAN_FOV_DEG)
-    if source:
-        take_over(network, source)
-    elif init == 'dinov2':
+    if source and any(
+        name.startswith('encoder.patch_encoder') for name in take_over(network, source)
+    ):
+        raise ValueError(f'{init} is a network of another width or depth: leave --preset out')
+    if init == 'dinov2':
         load_backbone(network)
     return network
 

@@ -38,8 +38,7 @@ class Batches(IterableDataset):
         step, number = self.first, list(STAGES).index(self.stage.name)
         while True:
             rng = np.random.default_rng([self.seed, number, step])
-            drawn = rng.integers(len(self.frames), size=self.stage.batch)
-            views = [augment(self.frames[i], rng) for i in drawn]
+            views = [augment(self.frames.draw(rng), rng) for _ in range(self.stage.batch)]
             yield collate(views, self.input_px, self.target_px)
             step += 1
 
@@ -51,43 +50,53 @@ def train(
     output: Path,
     stages: Sequence[Stage] = tuple(STAGES.values()),
     seed: int = 0,
+    origin: dict[str, Any] | None = None,
 ) -> DepthPro:
-    """Train a network on `frames` and write it to `output` (safetensors).
+    """Train a network on `frames` and write it to `output` (safetensors), with a record of it.
 
     held_out: frames of other rooms; measured after every stage, beside two blind baselines.
-    `metrics.jsonl` beside the output grows by a line every ten steps, with their mean losses. A
-    run that was cut off goes on from the `.state` file beside the output, which a finished run
-    removes.
+    origin: what else the record should tell, such as where data and first weights come from.
+    OUTPUT.metrics.jsonl grows by a line every ten steps, with their mean losses. A run that was
+    cut off goes on from OUTPUT.state, which a finished run removes. Raises ValueError.
     """
-    network = network.float().train()
-    path = output.with_suffix('.state')
-    plan = {'seed': seed, 'frames': len(frames), 'stages': [asdict(stage) for stage in stages]}
+    device = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
+    network = network.float().train().to(device)
+    path, metrics = output.with_suffix('.state'), output.with_suffix('.metrics.jsonl')
+    input_px = network.config.image_size
+    plan = {
+        **(origin or {}),
+        'config': json.loads(json.dumps(asdict(network.config))),
+        'seed': seed,
+        'frames': len(frames),
+        'stages': [asdict(stage) for stage in stages],
+    }
     saved = load_state(path, plan)
-    with output.with_name('metrics.jsonl').open('a') as log:
+    with metrics.open('r+' if saved else 'w') as log:
         if saved:
             network.load_state_dict(saved['network'])
             record = saved['record']
+            log.seek(saved['log'])
+            log.truncate()  # what came after the state was saved comes again
         else:
             blind = by_constants(frames).items()
-            baselines = {name: measure(p, held_out, network.config.image_size) for name, p in blind}
-            record = {**plan, 'baselines': baselines, 'stages': []}
+            baselines = {name: measure(p, held_out, input_px) for name, p in blind}
+            record = {**plan, 'stages': [], 'baselines': baselines}
             write_line(log, {'baselines': baselines})
         for number in range(saved.get('number', 0), len(stages)):
             stage, began = stages[number], time.monotonic() - saved.get('seconds', 0)
 
             def save(number: int = number, began: float = began, **loop: Any) -> None:
                 seconds = time.monotonic() - began
-                where = {'plan': plan, 'record': record, 'number': number, 'seconds': seconds}
-                save_state(path, {**where, 'network': network.state_dict(), **loop})
+                where = {'number': number, 'seconds': seconds, 'log': log.tell()}
+                network_state = network.state_dict()
+                state = {'plan': plan, 'record': record, 'network': network_state, **where, **loop}
+                save_state(path, state)
 
             train_stage(network, frames, stage, seed, log, save, saved)
             saved = {}
             save_network(output, network, record)  # measuring takes minutes: keep what there is
-            result = measure(
-                by_network(network, whole_image=stage.name == 'whole'),
-                held_out,
-                network.config.image_size,
-            )
+            predict = by_network(network, whole_image=stage.name == 'whole')
+            result = measure(predict, held_out, input_px)
             minutes = round((time.monotonic() - began) / 60, 1)
             record['stages'].append({**asdict(stage), 'minutes': minutes, 'held_out': result})
             write_line(log, {'stage': stage.name, 'minutes': minutes, **result})
@@ -154,10 +163,12 @@ def train_stage(
 
 def compute_loss(network: DepthPro, batch: Batch, stage: Stage) -> tuple[Tensor, dict[str, float]]:
     """Give the sum of the stage's losses, and each one's value; the network runs in bf16."""
+    device = next(network.parameters()).device
+    batch = batch.to(device)
     # plain attention: the fused one's backward pass took 1.3 times as long here, at 65 tokens
-    with torch.autocast('cpu', dtype=torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
+    with torch.autocast(device.type, dtype=torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
         run = forward_whole_image if stage.whole_image else DepthPro.__call__
-        answer = run(network, batch.image)
+        answer = run(network, batch.network_input())
     parts = stage_losses(stage, answer, batch.inverse_depth, batch.fov_deg)
     return torch.stack(list(parts.values())).sum(), {n: part.item() for n, part in parts.items()}
 
@@ -173,10 +184,10 @@ def load_state(path: Path, plan: dict[str, Any]) -> dict[str, Any]:
     """Read where a run stood, {} if there is nothing; ValueError where it was another run."""
     if not path.exists():
         return {}
-    state: dict[str, Any] = torch.load(path, weights_only=True)
+    state: dict[str, Any] = torch.load(path, weights_only=True, map_location='cpu')
     if state['plan'] != plan:
         raise ValueError(
-            f'{path} belongs to a run with other stages, data or seed; '
+            f'{path} belongs to another command; '
             'repeat that command to go on with it, or delete the file to begin anew'
         )
     return state
