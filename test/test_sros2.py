@@ -61,6 +61,8 @@ def test_the_policy_is_exactly_what_the_node_uses(tiny_weights):
             )
             with spinning(node):
                 wait_until(lambda node=node: node.health.state == 'running')
+                inputs = {each.topic_name for each in node.subscriptions}
+                wait_until(lambda node=node, names=inputs: names <= graph(node)['subscribe'])
                 for kind, names in graph(node).items():
                     used[kind] = used.get(kind, set()) | names
             node.close()
