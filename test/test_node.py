@@ -292,7 +292,7 @@ def test_range_stride_and_rate_change_while_running(tiny_weights):
         assert finite.max() <= 3.0
         for name, value, reason in (
             ('cloud_stride', 0, 'cloud_stride'),
-            ('cloud_stride', 2.5, 'INTEGER'),
+            ('cloud_stride', 2.5, 'Wrong parameter type'),
             ('max_depth', 0.01, 'not less than max_depth'),
             ('max_depth', 20000, 'is outside of 0 to 10000'),
             ('max_depth', float('nan'), ''),

@@ -38,7 +38,8 @@ def graph(node) -> dict[str, set[str]]:
     """Give the names that a node uses by kind of access."""
     me = ('depth_pro', '/')
     return {
-        'subscribe': {name for name, _ in node.get_subscriber_names_and_types_by_node(*me)},
+        # of its own knowledge: the graph may be late, or show an earlier node of that name
+        'subscribe': {each.topic_name for each in node.subscriptions},
         'publish': {name for name, _ in node.get_publisher_names_and_types_by_node(*me)},
         'reply': {name for name, _ in node.get_service_names_and_types_by_node(*me)},
         'request': {name for name, _ in node.get_client_names_and_types_by_node(*me)},
@@ -60,7 +61,7 @@ def test_the_policy_is_exactly_what_the_node_uses(tiny_weights):
                 use_sim_time=True,
             )
             with spinning(node):
-                wait_until(lambda node=node: node.health.state == 'running')
+                wait_until(lambda node=node: node.health.state == 'running', 60)
                 for kind, names in graph(node).items():
                     used[kind] = used.get(kind, set()) | names
             node.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
@@ -23,6 +24,9 @@ from depth_pro_ros.ros.worker import Mailbox, Worker
 
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 TICK_S = 1.0
+"""Between diagnostics."""
+SIGNAL_S = 0.1
+"""How soon a transition that waits notices a signal."""
 
 
 class DepthProNode(LifecycleNode):
@@ -99,10 +103,13 @@ class DepthProNode(LifecycleNode):
             period_s=self._period_s,
         )
         self._worker.start()
-        while not self._loaded.wait(TICK_S):
-            self._tick()
+        ticked_s = time.monotonic()
+        while not self._loaded.wait(SIGNAL_S):
             if not self.context.ok():
                 return FAILURE
+            if time.monotonic() - ticked_s >= TICK_S:
+                ticked_s = time.monotonic()
+                self._tick()
         if self._load_error is not None:
             self.health.state = 'unconfigured'
             if not self.parameters.autostart:
@@ -149,7 +156,7 @@ class DepthProNode(LifecycleNode):
         if self._worker is not None:
             self._worker.stop()
             while self._worker.is_alive() and self.context.ok():
-                self._worker.join(TICK_S)
+                self._worker.join(SIGNAL_S)
             self._worker = None
         for stream in self.streams.values():
             stream.forget()
