@@ -281,7 +281,7 @@ def test_frames_without_known_depth_cost_no_step(tmp_path):
     seen = Frame(rgb, sparse, 60.0)
     stage = Stage('whole', 1, 2, 1e-3, 0.0, whole_image=True)
     batch = collate([blind, seen], 128, output_px(network.config, True))
-    assert batch.inverse_depth[1].isfinite().float().mean() > 0.9
+    assert batch.inverse_depth[1].isfinite().float().mean() > 0.3
     for pictures in ([blind, seen], [blind, blind]):
         batch = collate(pictures, 128, output_px(network.config, True))
         loss, _ = compute_loss(network, batch, stage)

@@ -31,7 +31,8 @@ def test_a_crop_scales_canonical_inverse_depth_and_narrows_the_view(frame):
 def test_collate_gives_the_network_its_convention(frame):
     batch = collate([frame, crop(frame, 0.5, 1.0, np.zeros(2))], 128, 32)
     assert batch.image.shape == (2, 3, 128, 128)
-    assert batch.image.min() >= -1 and batch.image.max() <= 1
+    assert batch.network_input().min() >= -1 and batch.network_input().max() <= 1
+    assert batch.network_input().min() < -0.9 and batch.network_input().max() > 0.9
     torch.testing.assert_close(batch.inverse_depth.mean((1, 2, 3)), torch.tensor([0.25, 0.5]))
 
 

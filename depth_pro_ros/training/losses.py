@@ -3,8 +3,6 @@
 All work on canonical inverse depth C = f_px / (W * depth_m) and return one number.
 """
 
-import math
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -27,7 +25,7 @@ def trimmed_absolute_error(c: Tensor, target: Tensor, keep: Tensor) -> Tensor:
     """
     errors = (c - target).abs().flatten(1)  # (B, H * W)
     ranked = [e[e.isfinite()].sort().values for e in errors]
-    counts = [math.ceil(len(e) * k) for e, k in zip(ranked, keep.tolist(), strict=True)]
+    counts = [round(len(e) * k) for e, k in zip(ranked, keep.tolist(), strict=True)]
     means = [e[:n].mean() for e, n in zip(ranked, counts, strict=True) if n]
     return torch.stack(means).mean() if means else 0 * c.sum()
 
