@@ -147,3 +147,29 @@ def test_deactivating_in_the_middle_of_an_inference_publishes_nothing_more(tiny_
         assert change(peer, 'cleanup')  # waits for the worker
         time.sleep(0.2)
         assert not peer.received['depth']
+
+
+NONSENSE = {'qos_overrides./image.subscription.reliability': 'nonsense'}
+
+
+def test_an_activation_that_fails_is_said_and_ends_a_node_that_starts_by_itself(tiny_weights):
+    with running_node(tiny_weights, **NONSENSE) as (node, peer):
+        assert 'cannot subscribe' in str(node.failure) and 'nonsense' in str(node.failure)
+        status = wait_until(lambda: peer.diagnostics().get('depth_pro: network'))
+        assert status[0] == 2 and 'nonsense' in status[1]
+
+
+def test_an_activation_that_fails_under_a_manager_can_be_tried_again(tiny_weights):
+    with contexts(2) as (own, other):
+        node = make_node(own, tiny_weights, autostart=False)
+        peer = Peer(other, ())
+        stream = node.streams['']
+        subscribe, stream.subscribe = stream.subscribe, None
+        with spinning(node, peer):
+            assert change(peer, 'configure') and not change(peer, 'activate')
+            assert state(peer) == State.PRIMARY_STATE_INACTIVE and 'cannot' in node.health.trouble
+            stream.subscribe = subscribe
+            assert change(peer, 'activate')
+            assert node.health.trouble is None and node.failure is None
+        node.close()
+        peer.destroy_node()

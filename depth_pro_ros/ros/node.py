@@ -40,9 +40,10 @@ class DepthProNode(LifecycleNode):
         self.failure: Exception | None = None
         """What ends the process."""
         name = self.get_fully_qualified_name().lstrip('/')
-        self.health = Health(name)
+        named = self.parameters.cameras != ('',)
+        self.health = Health(name, counts=not named)
         self.streams = {
-            camera: CameraStream(self, camera, Health(name, camera) if camera else self.health)
+            camera: CameraStream(self, camera, Health(name, camera) if named else self.health)
             for camera in self.parameters.cameras
         }
         self.engine = Engine(self.parameters, self.health)
@@ -50,7 +51,7 @@ class DepthProNode(LifecycleNode):
         self._mailbox: Mailbox[CameraStream, Frame] = Mailbox()
         self._worker: Worker[CameraStream, Frame] | None = None
         self._loaded = threading.Event()
-        self._load_error: Exception | None = None
+        self._start_error: Exception | None = None
         self._control = Services(self)
         self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
         steady = Clock(clock_type=ClockType.STEADY_TIME)  # a paused simulation has problems too
@@ -77,17 +78,15 @@ class DepthProNode(LifecycleNode):
 
     def _start(self) -> None:
         self._starter.cancel()
-        if self.trigger_configure() == SUCCESS:
-            self.trigger_activate()
-        else:
-            self.failure = self._load_error
+        if self.trigger_configure() != SUCCESS or self.trigger_activate() != SUCCESS:
+            self.failure = self._start_error
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load the network; takes as long as that does."""
         self.get_logger().info(f'loading weights: {self.parameters.weights}')
-        self.health.state = 'loading the network'
+        self._show('loading the network')
         self._loaded.clear()
-        self._load_error = None
+        self._start_error = None
         self._mailbox = Mailbox()
         self._worker = Worker(
             self._mailbox,
@@ -103,18 +102,28 @@ class DepthProNode(LifecycleNode):
             self._tick()
             if not self.context.ok():
                 return FAILURE
-        if self._load_error is not None:
-            self.health.state = 'unconfigured'
+        if self._start_error is not None:
+            self._show('unconfigured')
             if not self.parameters.autostart:
-                self.get_logger().error(str(self._load_error))
+                self.get_logger().error(str(self._start_error))
             return FAILURE
-        self.health.state = 'inactive'
+        self._show('inactive')
         return SUCCESS
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Subscribe to the cameras."""
         self.active = True
-        self.enable(self.enabled)
+        try:
+            self.enable(self.enabled)
+        except Exception as error:  # rclpy would swallow it
+            self.active = False
+            self._unsubscribe()
+            self._start_error = RuntimeError(f'cannot subscribe: {error}')
+            self.health.trouble = str(self._start_error)
+            self.get_logger().error(self.health.trouble)
+            return FAILURE
+        if self._start_error is not None:  # it went well at last
+            self._start_error = self.health.trouble = None
         self.get_logger().info('ready: waiting for images')
         return SUCCESS
 
@@ -122,25 +131,25 @@ class DepthProNode(LifecycleNode):
         """Receive and publish nothing any more; the network stays loaded."""
         self.active = False
         self._unsubscribe()
-        self.health.state = 'inactive'
+        self._show('inactive')
         return SUCCESS
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Give back the network's memory and forget what was learned of the cameras."""
         self._release()
-        self.health.state = 'unconfigured'
+        self._show('unconfigured')
         return SUCCESS
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Stop in whatever state the node is."""
         self._release()
-        self.health.state = 'finalized'
+        self._show('finalized')
         return SUCCESS
 
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
         """After an error in a transition: back to unconfigured."""
         self._release()
-        self.health.state = 'unconfigured'
+        self._show('unconfigured')
         return SUCCESS
 
     def _release(self) -> None:
@@ -156,15 +165,20 @@ class DepthProNode(LifecycleNode):
 
     # Executor's thread: nothing here waits for the network
 
+    def _show(self, state: str) -> None:
+        """Tell the diagnostics of the node and of each camera."""
+        for health in (self.health, *(stream.health for stream in self.streams.values())):
+            health.state = state
+
     def enable(self, enabled: bool) -> None:
         """Receive images, or none; for a node that is active."""
         self.enabled = enabled
         if enabled and self.active:
             self.subscribe()
-            self.health.state = 'running'
+            self._show('running')
         elif self.active:
             self._unsubscribe()
-            self.health.state = 'disabled'
+            self._show('disabled')
 
     def subscribe(self) -> None:
         """Receive the images of every camera."""
@@ -228,7 +242,7 @@ class DepthProNode(LifecycleNode):
     def _fail(self, error: Exception) -> None:
         if self._loaded.is_set():
             self.failure = error
-        self._load_error = error
+        self._start_error = error
         self._loaded.set()
         self.health.trouble = str(error)
 
