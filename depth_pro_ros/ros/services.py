@@ -13,7 +13,6 @@ from rclpy.task import Future
 from std_srvs.srv import SetBool, Trigger
 
 from depth_pro_ros.calibration_file import save_calibration
-from depth_pro_ros.images import ImageError
 
 if TYPE_CHECKING:
     from depth_pro_ros.ros.node import DepthProNode
@@ -81,7 +80,7 @@ class Services:
             folder = Path(self._node.parameters.calibration_folder)
             try:
                 path = save_calibration(folder, stream.name or UNNAMED, camera)
-            except (ImageError, ValueError) as error:
+            except ValueError as error:
                 response.message = str(error)
                 return response
             response.success, response.message = True, f'written to {path}'
