@@ -67,7 +67,7 @@ class DepthProNode(LifecycleNode):
 
     def close(self, timeout_s: float = 10.0) -> None:
         """Stop the worker, waiting `timeout_s` for an inference in progress, and the node."""
-        self._unsubscribe()
+        self._unsubscribe('the node was stopped')
         if self._worker is not None:
             self._worker.stop()
             self._worker.join(timeout_s)
@@ -114,10 +114,10 @@ class DepthProNode(LifecycleNode):
         """Subscribe to the cameras."""
         self.active = True
         try:
-            self.enable(self.enabled)
+            self._receive(self.enabled)
         except Exception as error:  # rclpy would swallow it
             self.active = False
-            self._unsubscribe()
+            self._unsubscribe('the node was stopped')
             self._start_error = RuntimeError(f'cannot subscribe: {error}')
             self.health.trouble = str(self._start_error)
             self.get_logger().error(self.health.trouble)
@@ -130,7 +130,7 @@ class DepthProNode(LifecycleNode):
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Receive and publish nothing any more; the network stays loaded."""
         self.active = False
-        self._unsubscribe()
+        self._unsubscribe('the node was stopped')
         self._show('inactive')
         return SUCCESS
 
@@ -154,12 +154,13 @@ class DepthProNode(LifecycleNode):
 
     def _release(self) -> None:
         self.active = False
-        self._unsubscribe()
+        self._unsubscribe('the node was stopped')
         if self._worker is not None:
             self._worker.stop()
             while self._worker.is_alive() and self.context.ok():
                 self._worker.join(TICK_S)
             self._worker = None
+        self.engine.forget()
         for stream in self.streams.values():
             stream.forget()
 
@@ -171,13 +172,17 @@ class DepthProNode(LifecycleNode):
             health.state = state
 
     def enable(self, enabled: bool) -> None:
-        """Receive images, or none; for a node that is active."""
+        """Receive images, or none, now or once the node is active."""
+        if self.active and enabled != self.enabled:
+            self._receive(enabled)
         self.enabled = enabled
-        if enabled and self.active:
+
+    def _receive(self, enabled: bool) -> None:
+        if enabled:
             self.subscribe()
             self._show('running')
-        elif self.active:
-            self._unsubscribe()
+        else:
+            self._unsubscribe('the node was disabled')
             self._show('disabled')
 
     def subscribe(self) -> None:
@@ -185,26 +190,30 @@ class DepthProNode(LifecycleNode):
         for stream in self.streams.values():
             stream.subscribe(self.parameters, self._put)
 
-    def _unsubscribe(self) -> None:
+    def _unsubscribe(self, reason: str) -> None:
         for stream in self.streams.values():
-            stream.topics.unsubscribe()
-        self._drop_waiting()
+            stream.unsubscribe()
+        self._drop_waiting(reason)
+        self._control.give_up(reason)
 
-    def _drop_waiting(self) -> None:
-        for stream in self._mailbox.clear():
+    def _drop_waiting(self, reason: str) -> None:
+        for stream, frame in self._mailbox.clear().items():
             stream.health.frames_lost()
+            self._control.frame_done(stream.name, frame, reason)
 
     def unsubscribe_if_disabled(self) -> None:
         """End what `estimate_once` began."""
-        if not (self.enabled and self.active):
-            self._unsubscribe()
+        if self.active and not self.enabled:
+            self._unsubscribe('the node is disabled')
 
     def _put(self, stream: CameraStream, frame: Frame) -> None:
         if self.enabled or self._control.takes(stream.name):
             stream.health.frame_in(replaced=self._mailbox.put(stream, frame))
 
     def _time_went_back(self, seconds: float) -> None:
-        self._drop_waiting()
+        for stream in self.streams.values():
+            stream.outdate()
+        self._drop_waiting('time went back')
         message = f'time went back by {seconds:.2f} s; frames that waited are dropped'
         if self.health.problem('clock', message):
             self.get_logger().warning(message)
