@@ -22,6 +22,8 @@ class FocalSettings:
 
     least: int = 30
     """Estimates before a lock."""
+    interval_s: float = 0.2
+    """Least time between two that count: frames of one instant show the same view."""
     window: int = 120
     """Newest estimates that are looked at."""
     max_spread: float = 0.10
@@ -29,9 +31,14 @@ class FocalSettings:
     max_drift: float = 0.03
     """Relative difference between the older and the newer half above which there is none."""
     jump: float = 0.15
-    """Relative deviation from the known value that may be another lens."""
+    """Relative deviation from the known value that may be another lens; more where estimates
+    scatter."""
+    max_jump: float = 0.2
+    """Most that it takes where there is a lock."""
     jumps: int = 5
     """Such deviations in a row, all to one side, that make it one."""
+    jump_interval_s: float = 2.5
+    """Least time between two of them: a strange view passes."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,43 +64,64 @@ class FocalFilter:
     def relock(self) -> None:
         """Forget everything learned."""
         self._logs: collections.deque[float] = collections.deque(maxlen=self._settings.window)
+        self._counted_s = -math.inf
         self._suspects: list[float] = []
+        self._suspected_s = -math.inf
         self.lock: FocalLock | None = None
 
-    def use_camera(self, camera: Hashable) -> None:
-        """Say which camera the next estimate is of; another one (or another size) starts anew."""
-        if camera != self._camera:
-            self._camera = camera
-            self.relock()
+    def use_camera(self, camera: Hashable) -> bool:
+        """Say which camera the next estimate is of; another one (or another size) starts anew.
 
-    def is_due(self, now_s: float, every_s: float) -> bool:
+        Gives True where a lock was lost by that.
+        """
+        if camera == self._camera:
+            return False
+        self._camera, lost = camera, self.lock is not None
+        self.relock()
+        return lost
+
+    def is_due(self, now_s: float, every_s: float, learn_every_s: float = 0.0) -> bool:
         """Tell whether an estimate is wanted: while learning, on suspicion, and now and then.
 
         now_s: any steady time. every_s: pause between checks of a lock; 0: a lock is not checked.
+        learn_every_s: pause between estimates before there is a lock, where those cost something.
         """
-        if self.lock is None or self._suspects:
-            return True
+        settings = self._settings
+        if self._suspects:
+            return now_s - self._suspected_s >= settings.jump_interval_s
+        if self.lock is None:
+            return now_s - self._counted_s >= max(settings.interval_s, learn_every_s)
         return every_s > 0.0 and now_s - self._checked_s >= every_s
 
     def observe(self, focal_px: float, now_s: float) -> None:
-        """Take in an estimate, which must be positive and finite. A lock stays, or is lost."""
+        """Take in an estimate, which must be positive and finite. A lock stays, or is lost.
+
+        Estimates that follow each other too soon count as one.
+        """
         value = math.log(focal_px)
         self._checked_s = now_s
-        if self._is_far(value):
-            same_side = not self._suspects or (value > self._center) == (
-                self._suspects[-1] > self._center
-            )
-            self._suspects = [*self._suspects, value] if same_side else [value]
-            if len(self._suspects) >= self._settings.jumps:
-                suspects = self._suspects
-                self.relock()
-                self.jumps += 1
-                self._logs.extend(suspects)
-            return
-        self._suspects = []
-        if self.lock is None:
+        far = self._is_far(value)
+        if far or self._suspects:
+            self._suspect(value, far, now_s)
+        if not far and self.lock is None and now_s - self._counted_s >= self._settings.interval_s:
+            self._counted_s = now_s
             self._logs.append(value)
             self._try_lock()
+
+    def _suspect(self, value: float, far: bool, now_s: float) -> None:
+        """Count deviations in a row; enough of them are another lens, which is learned anew."""
+        if now_s - self._suspected_s < self._settings.jump_interval_s:
+            return
+        same_side = bool(self._suspects) and (value > self._center) == (
+            self._suspects[-1] > self._center
+        )
+        self._suspected_s = now_s
+        self._suspects = [*(self._suspects if same_side else []), value] if far else []
+        if len(self._suspects) >= self._settings.jumps:
+            suspects = self._suspects
+            self.relock()
+            self.jumps += 1
+            self._logs.extend(suspects)
 
     @property
     def count(self) -> int:
@@ -119,7 +147,10 @@ class FocalFilter:
     def _is_far(self, value: float) -> bool:
         if len(self._logs) < self._settings.jumps:
             return False
-        return abs(value - self._center) > max(self._settings.jump, 4.0 * self.spread)
+        limit = max(self._settings.jump, 4.0 * self.spread)
+        if self.lock is not None:
+            limit = min(limit, self._settings.max_jump)
+        return abs(value - self._center) > limit
 
     def _try_lock(self) -> None:
         settings, count = self._settings, len(self._logs)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import math
 import statistics
+from collections.abc import Hashable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,8 @@ MIN_FACTOR, MAX_FACTOR = 1 / 3, 3.0
 """A factor outside of these is a mistake, such as a sensor that looks elsewhere."""
 LEAST, WINDOW = 10, 100
 """Measurements before a factor is used, and the newest that it is the median of."""
+MAX_FOCAL_CHANGE = 0.03
+"""Relative change of the focal length that a factor outlives: depth scales with it."""
 MAX_SLOPE_DEG = 60.0
 """Largest angle between the normal of a floor and the camera's downward axis."""
 MIN_FLOOR_SHARE = 0.3
@@ -32,6 +35,19 @@ class ScaleAnchor:
 
     def __init__(self) -> None:
         self._logs: collections.deque[float] = collections.deque(maxlen=WINDOW)
+        self._camera: Hashable = None
+        self._focal_px: float | None = None
+
+    def use_camera(self, camera: Hashable, focal_px: float | None) -> None:
+        """Say what the next depth was computed with; another camera or focal length starts anew.
+
+        focal_px: None where each frame has its own, which is part of what the factor corrects.
+        """
+        known = self._focal_px
+        changed = focal_px and known and abs(math.log(focal_px / known)) > MAX_FOCAL_CHANGE
+        if camera != self._camera or (focal_px is None) != (known is None) or changed:
+            self._logs.clear()
+            self._camera, self._focal_px = camera, focal_px
 
     def observe(self, measured_m: float, estimated_m: float) -> None:
         """Take in two distances of the same thing. Raises ScaleError for an implausible ratio."""

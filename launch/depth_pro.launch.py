@@ -1,11 +1,13 @@
 """Starts the depth_pro node and, with rviz:=true, a view of what it publishes.
 
 Every parameter of the node is an argument. A value given as an argument wins over params_file,
-which wins over the node's default.
+which wins over preset, which wins over the node's default. With `cameras` given, `image` and
+`camera_info` are the names below that of each camera.
 """
 
 from __future__ import annotations
 
+import yaml
 from launch import LaunchContext, LaunchDescription
 from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from launch.conditions import IfCondition
@@ -32,6 +34,9 @@ def generate_launch_description() -> LaunchDescription:
             ),
             DeclareLaunchArgument(
                 'params_file', default_value='', description='YAML file with parameters'
+            ),
+            DeclareLaunchArgument(
+                'preset', default_value='', description='YAML file that params_file is put over'
             ),
             *parameter_arguments(),
             DeclareLaunchArgument(
@@ -73,29 +78,40 @@ def launch_type(default: object) -> object:
 
 
 def node(context: LaunchContext, given: set[str]) -> list[Node]:
-    """Gives the node with the parameters of the file and, on top, those given as arguments."""
-    params_file = LaunchConfiguration('params_file').perform(context)
+    """Gives the node with the parameters of the files and, on top, those given as arguments."""
+    files = [LaunchConfiguration(name).perform(context) for name in ('preset', 'params_file')]
     arguments = {
         name: ParameterValue(LaunchConfiguration(name), value_type=launch_type(default))
         for name, (default, _) in specs().items()
         if name in given
     }
-    image = LaunchConfiguration('image')
     return [
         Node(
             package='depth_pro_ros',
             executable='depth_pro_node',
             name='depth_pro',
             namespace=LaunchConfiguration('namespace'),
-            parameters=[source for source in (params_file, arguments) if source],
-            remappings=[
-                ('image', image),
-                ('image/compressed', [image, '/compressed']),
-                ('camera_info', LaunchConfiguration('camera_info')),
-            ],
+            parameters=[source for source in (*files, arguments) if source],
+            remappings=remappings(context),
             output='screen',
         )
     ]
+
+
+def remappings(context: LaunchContext) -> list[tuple[str, str]]:
+    """Gives the topics of every camera; those of a camera with a name are below it."""
+    image, info, cameras = (
+        LaunchConfiguration(name).perform(context) for name in ('image', 'camera_info', 'cameras')
+    )
+    pairs = []
+    for camera in yaml.safe_load(cameras):
+        below = f'{camera}/' if camera else ''
+        pairs += [
+            (f'{below}image', f'{below}{image}'),
+            (f'{below}image/compressed', f'{below}{image}/compressed'),
+            (f'{below}camera_info', f'{below}{info}'),
+        ]
+    return pairs
 
 
 def rviz() -> Node:

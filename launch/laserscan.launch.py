@@ -9,7 +9,7 @@ from __future__ import annotations
 from launch import LaunchDescription
 from launch.actions import IncludeLaunchDescription
 from launch.launch_description_sources import PythonLaunchDescriptionSource
-from launch.substitutions import PathJoinSubstitution
+from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
 from launch_ros.actions import Node
 from launch_ros.substitutions import FindPackageShare
 
@@ -24,16 +24,17 @@ def generate_launch_description() -> LaunchDescription:
                 PythonLaunchDescriptionSource(
                     PathJoinSubstitution([share, 'launch', 'depth_pro.launch.py'])
                 ),
-                launch_arguments={'params_file': preset}.items(),
+                launch_arguments={'preset': preset}.items(),
             ),
             Node(
                 package='depthimage_to_laserscan',
                 executable='depthimage_to_laserscan_node',
                 name='depthimage_to_laserscan',
+                namespace=LaunchConfiguration('namespace'),
                 parameters=[preset],
                 remappings=[
-                    ('depth', '/depth_pro/depth/image'),
-                    ('depth_camera_info', '/depth_pro/depth/camera_info'),
+                    ('depth', 'depth_pro/depth/image'),
+                    ('depth_camera_info', 'depth_pro/depth/camera_info'),
                 ],
                 output='screen',
             ),

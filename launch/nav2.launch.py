@@ -24,7 +24,7 @@ def generate_launch_description() -> LaunchDescription:
                 PythonLaunchDescriptionSource(
                     PathJoinSubstitution([share, 'launch', 'depth_pro.launch.py'])
                 ),
-                launch_arguments={'params_file': preset}.items(),
+                launch_arguments={'preset': preset}.items(),
             ),
         ]
     )

@@ -24,18 +24,19 @@ def generate_launch_description() -> LaunchDescription:
                 PythonLaunchDescriptionSource(
                     PathJoinSubstitution([share, 'launch', 'depth_pro.launch.py'])
                 ),
-                launch_arguments={'params_file': preset}.items(),
+                launch_arguments={'preset': preset}.items(),
             ),
             Node(
                 package='nvblox_ros',
                 executable='nvblox_node',
                 name='nvblox_node',
+                namespace=LaunchConfiguration('namespace'),
                 parameters=[preset],
                 remappings=[
-                    ('camera_0/depth/image', '/depth_pro/depth/image'),
-                    ('camera_0/depth/camera_info', '/depth_pro/depth/camera_info'),
+                    ('camera_0/depth/image', 'depth_pro/depth/image'),
+                    ('camera_0/depth/camera_info', 'depth_pro/depth/camera_info'),
                     ('camera_0/color/image', LaunchConfiguration('image')),
-                    ('camera_0/color/camera_info', '/depth_pro/depth/camera_info'),
+                    ('camera_0/color/camera_info', 'depth_pro/depth/camera_info'),
                 ],
                 output='screen',
             ),

@@ -9,7 +9,7 @@ from __future__ import annotations
 from launch import LaunchDescription
 from launch.actions import IncludeLaunchDescription
 from launch.launch_description_sources import PythonLaunchDescriptionSource
-from launch.substitutions import PathJoinSubstitution
+from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
 from launch_ros.actions import Node
 from launch_ros.substitutions import FindPackageShare
 
@@ -24,14 +24,15 @@ def generate_launch_description() -> LaunchDescription:
                 PythonLaunchDescriptionSource(
                     PathJoinSubstitution([share, 'launch', 'depth_pro.launch.py'])
                 ),
-                launch_arguments={'params_file': preset}.items(),
+                launch_arguments={'preset': preset}.items(),
             ),
             Node(
                 package='octomap_server',
                 executable='octomap_server_node',
                 name='octomap_server',
+                namespace=LaunchConfiguration('namespace'),
                 parameters=[preset],
-                remappings=[('cloud_in', '/depth_pro/points')],
+                remappings=[('cloud_in', 'depth_pro/points')],
                 output='screen',
             ),
         ]

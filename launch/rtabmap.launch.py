@@ -24,17 +24,18 @@ def generate_launch_description() -> LaunchDescription:
                 PythonLaunchDescriptionSource(
                     PathJoinSubstitution([share, 'launch', 'depth_pro.launch.py'])
                 ),
-                launch_arguments={'params_file': preset}.items(),
+                launch_arguments={'preset': preset}.items(),
             ),
             Node(
                 package='rtabmap_slam',
                 executable='rtabmap',
                 name='rtabmap',
+                namespace=LaunchConfiguration('namespace'),
                 parameters=[preset],
                 remappings=[
                     ('rgb/image', LaunchConfiguration('image')),
-                    ('rgb/camera_info', '/depth_pro/depth/camera_info'),
-                    ('depth/image', '/depth_pro/depth/image'),
+                    ('rgb/camera_info', 'depth_pro/depth/camera_info'),
+                    ('depth/image', 'depth_pro/depth/image'),
                 ],
                 output='screen',
             ),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from depth_pro_ros.calibration_file import save_calibration
@@ -40,3 +42,28 @@ def test_a_link_is_not_followed(tmp_path):
     with pytest.raises(ValueError, match='is not a file of'):
         save_calibration(folder, 'front', CAMERA)
     assert victim.read_text() == 'mine'
+
+
+def test_a_calibration_of_somebody_else_is_kept(tmp_path):
+    path = tmp_path / 'front.yaml'
+    path.write_text('camera_name: front\n')
+    with pytest.raises(ValueError, match='did not write'):
+        save_calibration(tmp_path, 'front', CAMERA)
+    assert path.read_text() == 'camera_name: front\n'
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_no_link_beside_the_file_is_followed(tmp_path):
+    victim = tmp_path / 'victim'
+    victim.write_text('mine')
+    folder = tmp_path / 'folder'
+    folder.mkdir()
+    for name in ('.front.yaml.part.yaml', '.front.yaml.part', 'front.yaml.part'):
+        (folder / name).symlink_to(victim)
+    path = save_calibration(folder, 'front', CAMERA)
+    assert victim.read_text() == 'mine' and path.stat().st_mode & 0o777 == 0o644
+
+
+def test_a_home_that_is_not_there_is_said():
+    with pytest.raises(ValueError, match='cannot find ~nobody_of_this_name'):
+        save_calibration(Path('~nobody_of_this_name/calibrations'), 'front', CAMERA)

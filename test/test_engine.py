@@ -13,6 +13,7 @@ import torch
 from ros_helpers import picture, rgb_message, running_node, wait_until
 from test_node import answers
 
+from depth_pro_ros import estimator as estimator_module
 from depth_pro_ros.estimator import DepthEstimator, OutOfMemoryError
 from depth_pro_ros.ros import engine as engine_module
 from depth_pro_ros.ros.diagnostics import Health
@@ -84,7 +85,7 @@ def test_the_pauses_grow_and_begin_anew_after_a_success(tiny_weights, monkeypatc
         now[0] += 0.2
     gaps = np.diff([0.0, *tries])
     np.testing.assert_allclose(gaps, [1, 2, 4, 8, 16, 32, 60, 60], atol=0.21)
-    assert health.trouble.startswith('no depth: no device') and health.troubles == 7
+    assert health.trouble.startswith('no depth: no device') and health.troubles == 1 + len(tries)
     monkeypatch.setattr(DepthEstimator, 'from_pretrained', load)
     now[0] += 60.0
     assert engine.predict(rgb, None).depth_m.shape == (24, 32)
@@ -101,3 +102,11 @@ def test_a_picture_that_cannot_be_used_is_no_trouble(tiny_weights):
     with pytest.raises(ValueError, match='outside of 16'):
         engine.predict(np.zeros((8, 8, 3), np.uint8), None)
     assert engine.estimator is estimator
+
+
+def test_a_device_that_refuses_to_give_memory_back_ends_no_thread(tiny_weights, monkeypatch):
+    engine = Engine(NodeParameters(weights=tiny_weights, device='cpu'), Health('node'))
+    engine.load()
+    monkeypatch.setattr(estimator_module, 'release_memory', failing(RuntimeError('device lost')))
+    engine.free()
+    assert engine.estimator is None

@@ -17,8 +17,9 @@ def noisy(focal_px: float, count: int, spread: float = 0.03, seed: int = 0) -> l
 
 def fed(focals_px, lens: FocalFilter | None = None) -> FocalFilter:
     lens = lens or FocalFilter()
+    start_s = lens._checked_s + 2.5 if lens.count else 0.0
     for index, focal_px in enumerate(focals_px):
-        lens.observe(focal_px, float(index))
+        lens.observe(focal_px, start_s + 2.5 * index)  # a pace at which each of them counts
     return lens
 
 
@@ -67,22 +68,26 @@ def test_single_outliers_and_such_to_both_sides_are_no_jump():
 def test_the_network_is_asked_while_learning_then_now_and_then_and_on_suspicion():
     lens = FocalFilter()
     assert lens.is_due(0.0, 10.0)
-    fed([500.0] * 30, lens)  # the last at 29 s
-    assert not lens.is_due(38.9, 10.0) and lens.is_due(39.0, 10.0)
+    fed([500.0] * 30, lens)  # the last at 72.5 s
+    assert not lens.is_due(82.4, 10.0) and lens.is_due(82.5, 10.0)
     assert not lens.is_due(1e9, 0.0)
-    lens.observe(900.0, 39.0)
-    assert lens.is_due(39.1, 10.0) and lens.is_due(39.1, 0.0)
-    lens.observe(500.0, 39.1)
-    assert not lens.is_due(39.2, 10.0)
+    lens.observe(900.0, 82.5)
+    assert not lens.is_due(84.9, 10.0) and lens.is_due(85.0, 10.0) and lens.is_due(85.0, 0.0)
+    lens.observe(500.0, 85.0)
+    assert not lens.is_due(94.9, 10.0) and lens.is_due(95.0, 10.0)
+    learning = fed([500.0] * 3)  # the last at 5 s
+    assert not learning.is_due(5.1, 10.0) and learning.is_due(5.2, 10.0)
+    assert not learning.is_due(6.9, 10.0, 2.0) and learning.is_due(7.0, 10.0, 2.0)
 
 
 def test_another_camera_or_size_starts_anew():
     lens = FocalFilter()
     lens.use_camera(('front', 640, 480))
     fed([500.0] * 30, lens)
-    lens.use_camera(('front', 640, 480))
+    assert not lens.use_camera(('front', 640, 480))
     assert lens.lock.focal_px == pytest.approx(500.0)
-    lens.use_camera(('front', 1280, 960))
+    assert lens.use_camera(('front', 1280, 960))
+    assert not lens.use_camera(('rear', 1280, 960))  # there was none to lose
     assert lens.lock is None and lens.count == 0
     fed([500.0] * 30, lens)
     lens.relock()
@@ -103,3 +108,34 @@ def test_the_settings_decide():
     assert math.isclose(lens.lock.focal_px, 100.0)
     fed([150.0] * 2, lens)
     assert lens.lock is None and lens.jumps == 1
+
+
+def at_rate(lens: FocalFilter, rate_hz: float, begin_s: float, seconds: float, focal_px: float):
+    """Show estimates at a rate, noisy ones, and give the time after the last."""
+    count = round(rate_hz * seconds)
+    for index, value in enumerate(noisy(focal_px, count, seed=round(begin_s))):
+        lens.observe(value, begin_s + index / rate_hz)
+    return begin_s + seconds
+
+
+@pytest.mark.parametrize('rate_hz', [2.0, 10.0, 30.0, 100.0])
+def test_a_second_of_a_strange_view_neither_locks_nor_relocks_at_any_rate(rate_hz):
+    lens = FocalFilter()
+    assert lens.lock is None and at_rate(lens, rate_hz, 0.0, 1.5, 900.0) and lens.lock is None
+    lens.relock()
+    now_s = at_rate(lens, rate_hz, 2.0, 16.0, 525.0)
+    lock = lens.lock
+    assert lock is not None  # in sensible time at 2 Hz, too
+    now_s = at_rate(lens, rate_hz, now_s, 5.0, 900.0)
+    now_s = at_rate(lens, rate_hz, now_s, 5.0, 525.0)
+    assert lens.lock is lock and lens.jumps == 0
+    at_rate(lens, rate_hz, now_s, 30.0, 900.0)
+    assert lens.jumps == 1 and lens.lock.focal_px == pytest.approx(900.0, rel=0.02)
+
+
+@pytest.mark.parametrize('zoom', [1.35, 1 / 1.35])
+def test_a_zoom_of_35_percent_is_noticed_however_much_the_estimates_scatter(zoom):
+    lens = fed([525.0 * math.exp(0.06), 525.0 * math.exp(-0.06)] * 20)
+    assert lens.lock.spread > 0.08
+    fed([525.0 * zoom] * 5, lens)
+    assert lens.jumps == 1

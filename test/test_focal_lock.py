@@ -16,6 +16,7 @@ from sensor_msgs.msg import CameraInfo
 from test_node import answers, depth_array
 
 from depth_pro_ros.estimator import DepthEstimator
+from depth_pro_ros.focal import FocalSettings
 
 FRAMES = 60
 RECORDING = Path(os.environ.get('DEPTH_PRO_RECORDING', ''))
@@ -41,43 +42,45 @@ def show(node, peer, frames) -> tuple[np.ndarray, np.ndarray]:
 
 
 def learn(node, peer, frames) -> None:
-    """Show frames until the focal length is locked."""
+    """Show frames until the focal length is locked, each of which counts however fast they come."""
+    node.streams[''].lens._settings = FocalSettings(interval_s=0.0)
     for index, rgb in enumerate(frames):
         message = rgb_message(rgb, 0)
         message.header.stamp.sec = index
         answers(peer, message, ['info'])
-        if node.streams[''].learned is not None:
+        if node.streams[''].known.camera is not None:
             return
     raise AssertionError(str(node.streams[''].lens))
-
-
-def scales(depths, own) -> np.ndarray:
-    """Give how much larger depth is than the network's own of a known focal length."""
-    return np.array([np.median(depth / plain) for depth, plain in zip(depths, own, strict=True)])
 
 
 def relative_spread(values: np.ndarray) -> float:
     return float(values.std() / values.mean())
 
 
-def compare(node, peer, frames) -> tuple[float, float]:
-    """Give the spread of the scale without and with the lock, and check the focal lengths."""
-    object.__setattr__(node.parameters, 'focal_lock', False)
-    moving, depths = show(node, peer, frames)
-    own = [node.engine.estimator.predict(rgb, 100.0).depth_m for rgb in frames]
-    unlocked = relative_spread(scales(depths, own))
-    assert relative_spread(moving) > 0
-    object.__setattr__(node.parameters, 'focal_lock', True)
-    fixed, locked_depths = show(node, peer, frames)
-    assert len(set(fixed)) == 1  # to the last bit
-    locked = relative_spread(scales(locked_depths, own))
-    pixel = (slice(None), depths.shape[1] // 2, depths.shape[2] // 2)
+def compare(node, peer, frames, plain) -> dict[str, tuple[float, float]]:
+    """Give relative standard deviations without and with the lock, over frames of one picture.
+
+    plain (N, H, W): the network's own depth of the frames at a fixed focal length. Depth is
+    proportional to the focal length, so what is published divided by it is the part of the scale
+    that the focal length makes; 'depth' is that of the middle pixel, with all that moves it.
+    """
+    middle = (slice(None), plain.shape[1] // 2, plain.shape[2] // 2)
+    found = []
+    for locked in (False, True):
+        object.__setattr__(node.parameters, 'focal_lock', locked)
+        focals, depths = show(node, peer, frames)
+        factors = np.array([np.median(each) for each in depths / plain])
+        np.testing.assert_allclose(factors / factors[0], focals / focals[0], rtol=2e-5)
+        found.append([relative_spread(each) for each in (factors, depths[middle], plain[middle])])
+    assert len(set(focals)) == 1  # to the last bit
+    (focal, depth, network), (locked_focal, locked_depth, _) = found
     print(
-        f'focal length {fixed[0]:.1f} px; spread of focal length {relative_spread(moving):.2%} -> '
-        f'0, of scale {unlocked:.2%} -> {locked:.5%}, of the depth of the middle pixel '
-        f'{relative_spread(depths[pixel]):.2%} -> {relative_spread(locked_depths[pixel]):.2%}'
+        f'focal length {focals[0]:.1f} px; relative standard deviation without -> with the lock: '
+        f'of the scale factor {focal:.3%} -> {locked_focal:.3%}, of the depth of the '
+        f'middle pixel {depth:.3%} -> {locked_depth:.3%}; of that, by the network at a fixed focal '
+        f'length {network:.3%}'
     )
-    return unlocked, locked
+    return {'focal': (focal, locked_focal), 'depth': (depth, locked_depth), 'own': (network,) * 2}
 
 
 def test_the_scale_of_a_noisy_picture_stands_still_once_locked(tiny_weights):
@@ -87,8 +90,13 @@ def test_the_scale_of_a_noisy_picture_stands_still_once_locked(tiny_weights):
         tiny_weights, wanted=('depth', 'info'), min_depth=0.0, max_depth=10000.0, lock_check_s=0.0
     ) as (node, peer):
         learn(node, peer, frames)
-        unlocked, locked = compare(node, peer, frames)
-        assert locked <= unlocked / 5
+        predict = DepthEstimator.from_pretrained(tiny_weights, 'cpu', 'fp32').predict
+        plain = np.array([predict(rgb, 100.0).depth_m for rgb in frames])
+        spreads = compare(node, peer, frames, plain)
+        unlocked, locked = spreads['focal']
+        assert unlocked > 1e-4 and locked <= unlocked / 5
+        # what is left is the network's own, which no lock removes
+        assert spreads['depth'][1] == pytest.approx(spreads['own'][0], rel=0.02)
         info = CameraInfo(header=header(), width=64, height=48)
         info.k = [52.5, 0.0, 32.0, 0.0, 52.5, 24.0, 0.0, 0.0, 1.0]
         peer.info.publish(info)
@@ -126,9 +134,11 @@ def test_a_recording_locks_and_stands_still():
     ) as (node, peer):
         learn(node, peer, pictures)
         print(node.streams[''].lens)
-        unlocked, locked = compare(node, peer, frames)
+        predict = node.engine.estimator.predict
+        plain = np.array([predict(rgb, 500.0).depth_m for rgb in frames])
+        unlocked, locked = compare(node, peer, frames, plain)['focal']
         assert locked <= unlocked / 5
-        assert math.isclose(node.streams[''].learned.fx, 525.0, rel_tol=0.25)
+        assert math.isclose(node.streams[''].known.camera.fx, 525.0, rel_tol=0.25)
         info = CameraInfo(header=header(), width=640, height=480)
         info.k = [525.0, 0.0, 319.5, 0.0, 525.0, 239.5, 0.0, 0.0, 1.0]
         peer.info.publish(info)

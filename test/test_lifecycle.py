@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import statistics
 import threading
@@ -28,6 +29,9 @@ from ros_helpers import (
     spinning,
     wait_until,
 )
+from sensor_msgs.msg import CameraInfo
+
+from depth_pro_ros.ros.engine import FIRST_PAUSE_S
 
 CYCLES = 10
 
@@ -144,6 +148,65 @@ def test_deactivating_in_the_middle_of_an_inference_publishes_nothing_more(tiny_
         peer.image.publish(rgb_message(np.zeros((48, 64, 3), np.uint8)))
         assert entered.wait(10.0)
         assert change(peer, 'deactivate')
-        assert change(peer, 'cleanup')  # waits for the worker
+        assert change(peer, 'activate')  # soon after
+        wait_until(lambda: node.health.frames_dropped == 1)
         time.sleep(0.2)
         assert not peer.received['depth']
+
+
+class Stopper:
+    """A publisher during whose work the node is stopped."""
+
+    def __init__(self, publisher, stop) -> None:
+        self._publisher, self._stop = publisher, stop
+
+    def publish(self, message) -> None:
+        self._publisher.publish(message)
+        self._stop()
+
+    def __getattr__(self, name):
+        return getattr(self._publisher, name)
+
+
+def test_a_stop_between_two_outputs_and_what_cleanup_forgets(tiny_weights):
+    with running_node(tiny_weights, wanted=('depth', 'info')) as (node, peer):
+        stream = node.streams['']
+        outputs = stream.topics.outputs
+        outputs['info'] = Stopper(outputs['info'], stream.outdate)
+        info = CameraInfo(width=64, height=48)
+        peer.info.publish(info)
+        wait_until(lambda: stream._info)
+        peer.image.publish(rgb_message(np.zeros((48, 64, 3), np.uint8)))
+        wait_until(lambda: peer.received['info'] and node.health.frames_dropped == 1)
+        assert change(peer, 'deactivate')
+        node.health.trouble, node.engine._pause_s, node.engine._retry_s = 'no depth', 60.0, 1e12
+        assert change(peer, 'cleanup')
+        assert stream._info is None and node.health.trouble is None
+        assert (node.engine._pause_s, node.engine._retry_s) == (FIRST_PAUSE_S, -math.inf)
+        assert not peer.received['depth']
+
+
+NONSENSE = {'qos_overrides./image.subscription.reliability': 'nonsense'}
+
+
+def test_an_activation_that_fails_is_said_and_ends_a_node_that_starts_by_itself(tiny_weights):
+    with running_node(tiny_weights, **NONSENSE) as (node, peer):
+        assert 'cannot subscribe' in str(node.failure) and 'nonsense' in str(node.failure)
+        status = wait_until(lambda: peer.diagnostics().get('depth_pro: network'))
+        assert status[0] == 2 and 'nonsense' in status[1]
+
+
+def test_an_activation_that_fails_under_a_manager_can_be_tried_again(tiny_weights):
+    with contexts(2) as (own, other):
+        node = make_node(own, tiny_weights, autostart=False)
+        peer = Peer(other, ())
+        stream = node.streams['']
+        subscribe, stream.subscribe = stream.subscribe, None
+        with spinning(node, peer):
+            assert change(peer, 'configure') and not change(peer, 'activate')
+            assert state(peer) == State.PRIMARY_STATE_INACTIVE and 'cannot' in node.health.trouble
+            stream.subscribe = subscribe
+            assert change(peer, 'activate')
+            assert node.health.trouble is None and node.failure is None
+        node.close()
+        peer.destroy_node()

@@ -8,11 +8,12 @@ import pytest
 
 pytest.importorskip('rclpy', reason='no ROS 2: neither sourced nor as wheels')
 
-from ros_helpers import header, picture, rgb_message, running_node
+from ros_helpers import header, picture, rgb_message, running_node, wait_until
 from sensor_msgs.msg import Range
 from test_node import answers, cloud_arrays, depth_array
 
 from depth_pro_ros.compressed_depth import decode_depth
+from depth_pro_ros.ros.stream import Frame, fresh_range
 from depth_pro_ros.scale import LEAST
 
 
@@ -76,12 +77,14 @@ def test_a_rangefinder_sets_the_scale_and_an_implausible_one_does_not(tiny_weigh
         def measure(factor, first):
             found = Range(header=header(), field_of_view=0.02, max_range=1000.0)
             found.range = factor * center
-            sensor.publish(found)
             stream = node.streams['']
             for index in range(first, first + LEAST + 3):
                 message.header.stamp.nanosec = index
+                found.header.stamp.nanosec = index
+                sensor.publish(found)
+                wait_until(lambda: stream._range and stream._range.header == found.header)
                 answers(peer, message, ['depth'])
-            assert stream._range.range == found.range
+            assert stream._range.range == pytest.approx(found.range)
             return depth_array(answers(peer, message, ['depth'])[0])
 
         assert np.isfinite(plain).all()
@@ -90,4 +93,17 @@ def test_a_rangefinder_sets_the_scale_and_an_implausible_one_does_not(tiny_weigh
         scaled = measure(1.25, 100)
         peer.received['depth'].clear()
         np.testing.assert_allclose(np.median(scaled / plain), 1.25, rtol=0.05)
-        assert node.health._facts['scale factor'] == f'{node.streams[""]._anchor.factor:.3f}'
+        anchor = node.streams['']._anchor
+        assert node.health._facts['scale factor'] == f'{anchor.factor:.3f}'
+        assert len(anchor._logs) == LEAST + 3  # the last range was there for two frames
+        object.__setattr__(node.parameters, 'focal_px', 90.0)
+        message.header.stamp.nanosec = 200
+        answers(peer, message, ['depth'])
+        assert anchor.factor == 1.0
+
+
+@pytest.mark.parametrize(('range_m', 'measured'), [(0.1, 0), (0.2, 1), (3.9, 1), (4.0, 0)])
+def test_at_its_limits_a_rangefinder_saw_nothing(range_m, measured):
+    found = Range(header=header(), min_range=0.1, max_range=4.0, range=range_m)
+    frame = Frame(rgb_message(picture(32, 24)), None, found, 0.0, 0)
+    assert (fresh_range(frame) is found) == bool(measured)

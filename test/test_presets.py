@@ -49,7 +49,7 @@ def test_every_launch_file_compiles_and_names_topics_of_the_node(consumer):
     text = (ROOT / 'launch' / f'{consumer}.launch.py').read_text()
     compile(text, consumer, 'exec')
     assert f"'{consumer}.yaml'" in text
-    topics = re.findall(r"'/depth_pro/([^']+)'", text)
+    topics = re.findall(r"'depth_pro/([^']+)'", text)
     assert topics or consumer == 'nav2'
     assert set(topics) <= {topic for _, topic in OUTPUTS.values()}
 

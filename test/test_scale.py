@@ -82,3 +82,22 @@ def test_the_depth_along_the_axis_is_that_inside_the_cone():
         depth_along_axis(depth, CAMERA, np.radians(8.0))
     with pytest.raises(ScaleError, match='field of view of the rangefinder is nan'):
         depth_along_axis(depth, CAMERA, float('nan'))
+
+
+def test_another_focal_length_or_camera_starts_anew():
+    anchor = ScaleAnchor()
+
+    def learned(camera, focal_px) -> float:
+        anchor.use_camera(camera, focal_px)
+        before = anchor.factor
+        for _ in range(LEAST):
+            anchor.observe(1.2, 1.0)
+        return before
+
+    assert learned('front', 500.0) == 1.0
+    assert learned('front', 505.0) == pytest.approx(1.2)  # the same, as far as one can tell
+    assert learned('front', 530.0) == 1.0
+    assert learned('rear', 530.0) == 1.0
+    assert learned('rear', None) == 1.0
+    assert learned('rear', None) == pytest.approx(1.2)
+    assert learned('rear', 530.0) == 1.0

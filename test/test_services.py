@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 
 import numpy as np
@@ -22,13 +23,13 @@ from depth_pro_ros.ros import services
 def locked(node, peer, rgb, index=0):
     """Show a picture until the focal length of its camera is locked, and give that."""
     lens = node.streams[''].lens
-    lens._settings = FocalSettings(least=5, window=10)
+    lens._settings = FocalSettings(least=5, window=10, interval_s=0.0, jump_interval_s=0.0)
     message = rgb_message(rgb, index)
 
     def publish_and_look():
         peer.image.publish(message)
         time.sleep(0.05)
-        return node.streams[''].learned and lens.lock
+        return node.streams[''].known.camera and lens.lock
 
     return wait_until(publish_and_look)
 
@@ -125,10 +126,14 @@ def test_a_lock_is_checked_now_and_then_and_lost_when_the_lens_changed(tiny_weig
 
         wait_until(relocked)
         assert node.streams[''].lens.jumps == 1
+        peer.image.publish(rgb_message(picture(32, 24), 5))  # of another frame_id
+        problem = wait_until(lambda: node.health._problems.get('camera'))
+        assert 'camera_5_optical_frame' in problem.message
 
 
 def test_a_calibration_far_from_the_network_is_believed_but_reported(tiny_weights):
-    with running_node(tiny_weights, wanted=('depth', 'info')) as (node, peer):
+    wanted = ('depth', 'info')
+    with running_node(tiny_weights, wanted=wanted, lock_check_s=0.05) as (node, peer):
         rgb = picture(64, 48)
         focal = node.engine.estimator.predict(rgb).focal_px
         for factor, reported in ((1.05, False), (1.4, True)):
@@ -166,6 +171,13 @@ def test_a_lock_is_saved_as_a_calibration_that_drivers_load(tiny_weights, tmp_pa
         assert [str(each.relative_to(tmp_path)) for each in tmp_path.rglob('*.yaml')] == [
             'not yet/there/camera.yaml'
         ]
+        info = CameraInfo(width=32, height=24)
+        info.k = [30.0, 0.0, 16.0, 0.0, 30.0, 12.0, 0.0, 0.0, 1.0]
+        peer.info.publish(info)
+        wait_until(lambda: node.streams['']._info)
+        answers(peer, rgb_message(picture(32, 24), 3), ['depth'])
+        response = peer.call(Trigger, 'save_calibration')
+        assert not response.success and 'camera_info has the calibration' in response.message
         result = set_parameters(peer, calibration_folder='/tmp')[0]
         assert not result.successful and 'read-only' in result.reason
     found = yaml.safe_load((folder / 'camera.yaml').read_text())
@@ -192,3 +204,88 @@ def test_a_folder_that_cannot_be_written_is_an_answer_and_not_a_crash(tiny_weigh
         response = peer.call(Trigger, 'save_calibration')
         assert not response.success and str(blocked) in response.message
         assert met(node, peer) and os.listdir(tmp_path) == ['file']
+
+
+def slowed(node) -> tuple[threading.Event, threading.Event]:
+    """Let inferences wait; gives the events that say it was entered and let it go on."""
+    predict, entered, go_on = node.engine.estimator.predict, threading.Event(), threading.Event()
+
+    def slow(*args, **options):
+        entered.set()
+        assert go_on.wait(20.0)
+        return predict(*args, **options)
+
+    node.engine.estimator.predict = slow
+    return entered, go_on
+
+
+def test_a_relock_in_the_middle_of_an_inference_holds(tiny_weights, tmp_path):
+    options = {'lock_check_s': 0.001, 'calibration_folder': str(tmp_path)}
+    with running_node(tiny_weights, wanted=('depth',), **options) as (node, peer):
+        stream = node.streams['']
+        locked(node, peer, picture(32, 24))
+        wait_until(lambda: settled(node))
+        entered, go_on = slowed(node)
+        peer.image.publish(rgb_message(picture(32, 24)))
+        assert entered.wait(20.0) and stream.known.camera is not None
+        assert peer.call(Trigger, 'relock').success
+        assert stream.known.camera is None
+        go_on.set()
+        wait_until(lambda: settled(node))
+        response = peer.call(Trigger, 'save_calibration')
+        assert not response.success and 'locked at' not in response.message
+        answers(peer, rgb_message(picture(32, 24), 0), ['depth'])
+        assert not list(tmp_path.iterdir())
+
+
+def settled(node) -> bool:
+    health = node.health
+    return health.frames_in == health.frames_out + health.frames_dropped
+
+
+def test_a_calibration_is_compared_now_and_then_while_nothing_is_locked(tiny_weights):
+    with running_node(tiny_weights, wanted=('depth',), lock_check_s=3600.0) as (node, peer):
+        info = CameraInfo(width=32, height=24)
+        info.k = [30.0, 0.0, 16.0, 0.0, 30.0, 12.0, 0.0, 0.0, 1.0]
+        peer.info.publish(info)
+        wait_until(lambda: node.streams['']._info)
+        asked: list[int] = []
+        node.engine.estimator.network.fov.register_forward_hook(lambda *_: asked.append(1))
+        for index in range(4):
+            message = rgb_message(picture(32, 24))
+            message.header.stamp.sec += index
+            answers(peer, message, ['depth'])
+            time.sleep(0.25)
+        assert len(asked) == 1
+
+
+def ask_once(node, peer):
+    """Ask for one frame and give the future of the answer."""
+    client = peer.create_client(Trigger, '/depth_pro/estimate_once')
+    assert client.wait_for_service(10.0)
+    future = client.call_async(Trigger.Request())
+    wait_until(lambda: node._control._once)
+    return future
+
+
+def test_whoever_waits_for_a_frame_hears_that_none_will_come(tiny_weights):
+    with running_node(tiny_weights, wanted=('depth',)) as (node, peer):
+        inputs = node.streams[''].topics.inputs
+        assert peer.call(SetBool, 'enable', data=True).success
+        assert node.streams[''].topics.inputs is inputs  # it was already
+        entered, go_on = slowed(node)
+        peer.image.publish(rgb_message(picture(32, 24), 1))
+        assert entered.wait(20.0)
+        future = ask_once(node, peer)
+        peer.image.publish(rgb_message(picture(32, 24), 2))
+        wait_until(lambda: node.health.frames_in == 2)
+        node._time_went_back(1.0)  # the second frame is dropped, and so is the first
+        response = wait_until(future.result)
+        assert (response.success, response.message) == (False, 'time went back')
+        go_on.set()
+        wait_until(lambda: settled(node))
+        future = ask_once(node, peer)
+        assert peer.call(SetBool, 'enable', data=False).success
+        response = wait_until(future.result)
+        assert (response.success, response.message) == (False, 'the node was disabled')
+        assert not peer.received['depth']

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from rclpy.publisher import Publisher
 from std_msgs.msg import Header
 
 from depth_pro_ros.camera import Intrinsics, depth_to_millimetres, unproject
@@ -17,7 +17,7 @@ from depth_pro_ros.ros.parameters import NodeParameters
 
 
 def publish_depth(
-    outputs: Mapping[str, Publisher],
+    publish: Callable[[str, Any], None],
     wanted: set[str],
     header: Header,
     depth_m: NDArray[np.float32],
@@ -25,24 +25,27 @@ def publish_depth(
     camera: Intrinsics,
     parameters: NodeParameters,
 ) -> None:
-    """Publish the wanted ones of the outputs of a depth map (H, W) and its picture (H, W, 3)."""
+    """Publish the wanted ones of the outputs of a depth map (H, W) and its picture (H, W, 3).
+
+    publish: takes the name of an output and its message.
+    """
     if wanted & {'depth', 'compressed_depth'}:
         encoding = parameters.depth_encoding
         image = depth_to_millimetres(depth_m) if encoding == '16UC1' else depth_m
         if 'depth' in wanted:
-            outputs['depth'].publish(messages.image_message(header, image, encoding))
+            publish('depth', messages.image_message(header, image, encoding))
         if 'compressed_depth' in wanted:
             data = encode_depth(image)
             message = messages.compressed_message(header, FORMATS[encoding], data)
-            outputs['compressed_depth'].publish(message)
+            publish('compressed_depth', message)
     if 'points' in wanted:
         stride = parameters.cloud_stride
         points_m = unproject(depth_m, camera, stride)
         cloud = messages.cloud_message(header, points_m, rgb[::stride, ::stride])
-        outputs['points'].publish(cloud)
+        publish('points', cloud)
     if wanted & {'color', 'compressed_color'}:
         colors = colorize_depth(depth_m, *depth_range(depth_m))
         if 'color' in wanted:
-            outputs['color'].publish(messages.image_message(header, colors, 'rgb8'))
+            publish('color', messages.image_message(header, colors, 'rgb8'))
         if 'compressed_color' in wanted:
-            outputs['compressed_color'].publish(messages.jpeg_message(header, colors))
+            publish('compressed_color', messages.jpeg_message(header, colors))

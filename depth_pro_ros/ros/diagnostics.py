@@ -33,8 +33,12 @@ class Problem:
 class Health:
     """Counts frames and problems of the node or of a camera; any thread may call its methods."""
 
-    def __init__(self, node: str, camera: str = '') -> None:
-        """node, camera: their names, of which the names of the statuses are made."""
+    def __init__(self, node: str, camera: str = '', counts: bool = True) -> None:
+        """node, camera: their names, of which the names of the statuses are made.
+
+        counts: whether it shows rates and counts; those of a node with named cameras are theirs.
+        """
+        self._counts = counts
         self._name = f'{node}: {camera} ' if camera else f'{node}: '
         self._lock = threading.Lock()
         self._inputs: collections.deque[float] = collections.deque(maxlen=WINDOW)
@@ -105,17 +109,8 @@ class Health:
                 for cause, problem in sorted(self._problems.items())
                 if now - problem.seen_s <= MEMORY_S
             }
-            values = {
-                'state': self.state,
-                'input rate (Hz)': f'{rate(self._inputs, now):.2f}',
-                'output rate (Hz)': f'{rate(self._outputs, now):.2f}',
-                'latency median (ms)': milliseconds(self._latencies),
-                'age median (ms)': milliseconds(self._ages),
-                'frames in': str(self.frames_in),
-                'frames out': str(self.frames_out),
-                'frames dropped': str(self.frames_dropped),
-                **self._facts,
-            }
+            counts = self._figures(now) if self._counts else {}
+            values = {'state': self.state, **counts, **self._facts}
         if self.trouble:
             problems['network'] = Problem(ERROR, self.trouble, now, now, self.troubles)
         levels = [problem.level for problem in problems.values()]
@@ -129,6 +124,17 @@ class Health:
                 for cause, found in problems.items()
             ),
         ]
+
+    def _figures(self, now: float) -> dict[str, str]:
+        return {
+            'input rate (Hz)': f'{rate(self._inputs, now):.2f}',
+            'output rate (Hz)': f'{rate(self._outputs, now):.2f}',
+            'latency median (ms)': milliseconds(self._latencies),
+            'age median (ms)': milliseconds(self._ages),
+            'frames in': str(self.frames_in),
+            'frames out': str(self.frames_out),
+            'frames dropped': str(self.frames_dropped),
+        }
 
     def _status(
         self, suffix: str, level: bytes, message: str, device: str, values: dict[str, str]

@@ -41,6 +41,13 @@ class Engine:
         self.estimator: DepthEstimator | None = None
         self._pause_s = FIRST_PAUSE_S
         self._retry_s = -math.inf
+        self._troubles = 0
+        """In a row."""
+
+    def forget(self) -> None:
+        """Forget trouble; not while the worker runs."""
+        self._pause_s, self._retry_s, self._troubles = FIRST_PAUSE_S, -math.inf, 0
+        self._health.trouble = None
 
     def load(self) -> None:
         """Load and warm up the network. Raises what the estimator raises."""
@@ -57,12 +64,15 @@ class Engine:
         self._health.fact('weights', parameters.weights)
 
     def free(self) -> None:
-        """Give back the memory of the network."""
+        """Give back the memory of the network, as far as its device lets it."""
         self.estimator = None
         gc.collect()
-        from depth_pro_ros.estimator import release_memory
+        try:
+            from depth_pro_ros.estimator import release_memory
 
-        release_memory()
+            release_memory()
+        except Exception as error:  # a lost device refuses this
+            logger.warning(f'the memory of the network is not given back: {error}')
 
     def predict(
         self, rgb: NDArray[np.uint8], focal_px: float | None, **options: Any
@@ -75,7 +85,7 @@ class Engine:
             raise
         except Exception as error:
             raise self._give_up(error) from error
-        self._pause_s = FIRST_PAUSE_S
+        self._pause_s, self._troubles = FIRST_PAUSE_S, 0
         self._health.trouble = None
         peak_bytes = estimator.peak_memory_bytes()
         self._health.fact('memory peak (MiB)', f'{peak_bytes / 2**20:.0f}')
@@ -99,10 +109,8 @@ class Engine:
             f'no depth: {reason}; the network is loaded anew in {pause_s:.0f} s; if that goes on, '
             'restart the node: a process cannot regain a lost GPU'
         )
-        self._health.troubles = 1 + round(math.log2(pause_s / FIRST_PAUSE_S))
+        self._troubles += 1
+        self._health.troubles = self._troubles
         logger.error(self._health.trouble)
-        try:
-            self.free()
-        except Exception:  # a lost device refuses this as well
-            self.estimator = None
+        self.free()
         return NetworkDownError(self._health.trouble)

@@ -44,9 +44,10 @@ class DepthProNode(LifecycleNode):
         self.failure: Exception | None = None
         """What ends the process."""
         name = self.get_fully_qualified_name().lstrip('/')
-        self.health = Health(name)
+        named = self.parameters.cameras != ('',)
+        self.health = Health(name, counts=not named)
         self.streams = {
-            camera: CameraStream(self, camera, Health(name, camera) if camera else self.health)
+            camera: CameraStream(self, camera, Health(name, camera) if named else self.health)
             for camera in self.parameters.cameras
         }
         self.engine = Engine(self.parameters, self.health)
@@ -54,7 +55,7 @@ class DepthProNode(LifecycleNode):
         self._mailbox: Mailbox[CameraStream, Frame] = Mailbox()
         self._worker: Worker[CameraStream, Frame] | None = None
         self._loaded = threading.Event()
-        self._load_error: Exception | None = None
+        self._start_error: Exception | None = None
         self._control = Services(self)
         self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
         steady = Clock(clock_type=ClockType.STEADY_TIME)  # a paused simulation has problems too
@@ -70,7 +71,7 @@ class DepthProNode(LifecycleNode):
 
     def close(self, timeout_s: float = 10.0) -> None:
         """Stop the worker, waiting `timeout_s` for an inference in progress, and the node."""
-        self._unsubscribe()
+        self._unsubscribe('the node was stopped')
         if self._worker is not None:
             self._worker.stop()
             self._worker.join(timeout_s)
@@ -81,17 +82,15 @@ class DepthProNode(LifecycleNode):
 
     def _start(self) -> None:
         self._starter.cancel()
-        if self.trigger_configure() == SUCCESS:
-            self.trigger_activate()
-        else:
-            self.failure = self._load_error
+        if self.trigger_configure() != SUCCESS or self.trigger_activate() != SUCCESS:
+            self.failure = self._start_error
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load the network; takes as long as that does."""
         self.get_logger().info(f'loading weights: {self.parameters.weights}')
-        self.health.state = 'loading the network'
+        self._show('loading the network')
         self._loaded.clear()
-        self._load_error = None
+        self._start_error = None
         self._mailbox = Mailbox()
         self._worker = Worker(
             self._mailbox,
@@ -110,94 +109,118 @@ class DepthProNode(LifecycleNode):
             if time.monotonic() - ticked_s >= TICK_S:
                 ticked_s = time.monotonic()
                 self._tick()
-        if self._load_error is not None:
-            self.health.state = 'unconfigured'
+        if self._start_error is not None:
+            self._show('unconfigured')
             if not self.parameters.autostart:
-                self.get_logger().error(str(self._load_error))
+                self.get_logger().error(str(self._start_error))
             return FAILURE
-        self.health.state = 'inactive'
+        self._show('inactive')
         return SUCCESS
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Subscribe to the cameras."""
         self.active = True
-        self.enable(self.enabled)
+        try:
+            self._receive(self.enabled)
+        except Exception as error:  # rclpy would swallow it
+            self.active = False
+            self._unsubscribe('the node was stopped')
+            self._start_error = RuntimeError(f'cannot subscribe: {error}')
+            self.health.trouble = str(self._start_error)
+            self.get_logger().error(self.health.trouble)
+            return FAILURE
+        if self._start_error is not None:  # it went well at last
+            self._start_error = self.health.trouble = None
         self.get_logger().info('ready: waiting for images')
         return SUCCESS
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Receive and publish nothing any more; the network stays loaded."""
         self.active = False
-        self._unsubscribe()
-        self.health.state = 'inactive'
+        self._unsubscribe('the node was stopped')
+        self._show('inactive')
         return SUCCESS
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Give back the network's memory and forget what was learned of the cameras."""
         self._release()
-        self.health.state = 'unconfigured'
+        self._show('unconfigured')
         return SUCCESS
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Stop in whatever state the node is."""
         self._release()
-        self.health.state = 'finalized'
+        self._show('finalized')
         return SUCCESS
 
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
         """After an error in a transition: back to unconfigured."""
         self._release()
-        self.health.state = 'unconfigured'
+        self._show('unconfigured')
         return SUCCESS
 
     def _release(self) -> None:
         self.active = False
-        self._unsubscribe()
+        self._unsubscribe('the node was stopped')
         if self._worker is not None:
             self._worker.stop()
             while self._worker.is_alive() and self.context.ok():
                 self._worker.join(SIGNAL_S)
             self._worker = None
+        self.engine.forget()
         for stream in self.streams.values():
             stream.forget()
 
     # Executor's thread: nothing here waits for the network
 
+    def _show(self, state: str) -> None:
+        """Tell the diagnostics of the node and of each camera."""
+        for health in (self.health, *(stream.health for stream in self.streams.values())):
+            health.state = state
+
     def enable(self, enabled: bool) -> None:
-        """Receive images, or none; for a node that is active."""
+        """Receive images, or none, now or once the node is active."""
+        if self.active and enabled != self.enabled:
+            self._receive(enabled)
         self.enabled = enabled
-        if enabled and self.active:
+
+    def _receive(self, enabled: bool) -> None:
+        if enabled:
             self.subscribe()
-            self.health.state = 'running'
-        elif self.active:
-            self._unsubscribe()
-            self.health.state = 'disabled'
+            self._show('running')
+        else:
+            self._unsubscribe('the node was disabled')
+            self._show('disabled')
 
     def subscribe(self) -> None:
         """Receive the images of every camera."""
         for stream in self.streams.values():
             stream.subscribe(self.parameters, self._put)
 
-    def _unsubscribe(self) -> None:
+    def _unsubscribe(self, reason: str) -> None:
         for stream in self.streams.values():
-            stream.topics.unsubscribe()
-        self._drop_waiting()
+            stream.unsubscribe()
+        self._drop_waiting(reason)
+        self._control.give_up(reason)
 
-    def _drop_waiting(self) -> None:
-        for stream in self._mailbox.clear():
+    def _drop_waiting(self, reason: str) -> None:
+        for stream, frame in self._mailbox.clear().items():
             stream.health.frames_lost()
+            self._control.frame_done(stream.name, frame, reason)
 
     def unsubscribe_if_disabled(self) -> None:
         """End what `estimate_once` began."""
-        if not (self.enabled and self.active):
-            self._unsubscribe()
+        if self.active and not self.enabled:
+            self._unsubscribe('the node is disabled')
 
     def _put(self, stream: CameraStream, frame: Frame) -> None:
         if self.enabled or self._control.takes(stream.name):
             stream.health.frame_in(replaced=self._mailbox.put(stream, frame))
 
     def _time_went_back(self, seconds: float) -> None:
-        self._drop_waiting()
+        for stream in self.streams.values():
+            stream.outdate()
+        self._drop_waiting('time went back')
         message = f'time went back by {seconds:.2f} s; frames that waited are dropped'
         if self.health.problem('clock', message):
             self.get_logger().warning(message)
@@ -235,7 +258,7 @@ class DepthProNode(LifecycleNode):
     def _fail(self, error: Exception) -> None:
         if self._loaded.is_set():
             self.failure = error
-        self._load_error = error
+        self._start_error = error
         self._loaded.set()
         self.health.trouble = str(error)
 

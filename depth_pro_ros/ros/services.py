@@ -13,7 +13,7 @@ from rclpy.task import Future
 from std_srvs.srv import SetBool, Trigger
 
 from depth_pro_ros.calibration_file import save_calibration
-from depth_pro_ros.images import ImageError
+from depth_pro_ros.ros.stream import CALIBRATED
 
 if TYPE_CHECKING:
     from depth_pro_ros.ros.node import DepthProNode
@@ -74,14 +74,17 @@ class Services:
 
     def _saver(self, stream: CameraStream) -> TriggerCallback:
         def save(request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-            camera = stream.learned
-            if camera is None:
-                response.message = f'no focal length is locked yet: {stream.lens}'
+            known = stream.known
+            if known.source == CALIBRATED:
+                response.message = 'camera_info has the calibration of this camera: not saved'
+                return response
+            if known.camera is None:
+                response.message = f'no focal length is locked yet: {known.state}'
                 return response
             folder = Path(self._node.parameters.calibration_folder)
             try:
-                path = save_calibration(folder, stream.name or UNNAMED, camera)
-            except (ImageError, ValueError) as error:
+                path = save_calibration(folder, stream.name or UNNAMED, known.camera)
+            except ValueError as error:
                 response.message = str(error)
                 return response
             response.success, response.message = True, f'written to {path}'
@@ -126,20 +129,19 @@ class Services:
             if not once.waiting:
                 self._finish(once)
 
-    def tick(self) -> None:
-        """Give up on frames that do not come, or that nobody waits for any more."""
+    def give_up(self, reason: str) -> None:
+        """Answer whoever waits for a frame that none will come."""
         with self._lock:
-            once = self._once
-            if once is None:
-                return
-            if not self._node.active:
-                once.reasons.append('the node was stopped')
-            elif time.monotonic() - once.asked_s > ONCE_TIMEOUT_S:
-                missing = ', '.join(sorted(once.waiting)).strip(', ') or 'the camera'
-                once.reasons.append(f'no image of {missing} within {ONCE_TIMEOUT_S:.0f} s')
-            else:
-                return
-            self._finish(once)
+            if (once := self._once) is not None:
+                once.reasons.append(reason)
+                self._finish(once)
+
+    def tick(self) -> None:
+        """Give up on frames that do not come."""
+        once = self._once
+        if once is not None and time.monotonic() - once.asked_s > ONCE_TIMEOUT_S:
+            missing = ', '.join(sorted(once.waiting)).strip(', ') or 'the camera'
+            self.give_up(f'no image of {missing} within {ONCE_TIMEOUT_S:.0f} s')
 
     def _finish(self, once: Once) -> None:
         self._once = None

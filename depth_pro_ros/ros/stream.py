@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from builtin_interfaces.msg import Time
 from numpy.typing import NDArray
 from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, Range
@@ -31,6 +32,10 @@ from depth_pro_ros.scale import (
 
 DISAGREEMENT = 0.15
 """Relative difference between a calibration and the network that is reported."""
+CHECKS = 5
+"""Most estimates in `lock_check_s` while a calibration is believed and the network not settled."""
+CALIBRATED, PER_FRAME = 'camera_info', 'field-of-view head'
+"""Where a focal length is known from."""
 RANGE_AGE_S = 0.5
 """Most time between the stamps of a range and of the image that it is compared with."""
 
@@ -43,6 +48,24 @@ class Frame(NamedTuple):
     distance: Range | None
     received_s: float
     """time.monotonic()"""
+    generation: int
+    """Of the stream when it came; outdated once the stream has another."""
+
+
+class Known(NamedTuple):
+    """What the worker knows of a lens, for the services to read."""
+
+    relocks: int
+    """How often it was asked to learn anew until then."""
+    camera: Intrinsics | None = None
+    """The pinhole camera of a locked focal length."""
+    source: str = ''
+    """Where the focal length in use is known from."""
+    state: str = 'no image came yet'
+
+
+class OutdatedError(RuntimeError):
+    """The node was stopped, or time went back, since a frame came: it must not be published."""
 
 
 class CameraStream:
@@ -52,18 +75,20 @@ class CameraStream:
         self.name, self.health = name, health
         self.topics = CameraTopics(node, name)
         self._log, self._clock = node.get_logger(), node.get_clock()
-        self._info: CameraInfo | None = None
-        self._range: Range | None = None
+        self._generation = 0
+        self._relocks = 0
         self.forget()
 
     def forget(self) -> None:
         """Start anew with nothing known of the camera; not while the worker runs."""
+        self._info: CameraInfo | None = None
+        self._range: Range | None = None
+        self._range_stamp: Time | None = None
         self.lens = FocalFilter()
-        self.learned: Intrinsics | None = None
-        """The pinhole camera of a locked focal length."""
         self._anchor = ScaleAnchor()
         self._calibration = Calibration(self.warn)
-        self._relock = False
+        self._relocked = self._relocks
+        self._known = Known(self._relocks)
 
     # Executor thread
 
@@ -73,7 +98,8 @@ class CameraStream:
         """Begin to hand each image over to `put`."""
 
         def on_image(image: Image | CompressedImage) -> None:
-            put(self, Frame(image, self._info, self._range, time.monotonic()))
+            now_s = time.monotonic()
+            put(self, Frame(image, self._info, self._range, now_s, self._generation))
 
         def on_info(info: CameraInfo) -> None:
             self._info = info
@@ -88,9 +114,24 @@ class CameraStream:
             on_range if parameters.scale_anchor == 'range' else None,
         )
 
+    def unsubscribe(self) -> None:
+        """Receive nothing any more, and publish nothing of what was received."""
+        self.topics.unsubscribe()
+        self.outdate()
+
+    def outdate(self) -> None:
+        """Publish nothing any more of the frames that came until now."""
+        self._generation += 1
+
     def relock(self) -> None:
         """Learn focal length and scale anew, from the next frame on."""
-        self._relock, self.learned = True, None
+        self._relocks += 1
+
+    @property
+    def known(self) -> Known:
+        """What is known of the lens since the last `relock`."""
+        known, relocks = self._known, self._relocks
+        return known if known.relocks == relocks else Known(relocks)
 
     def warn(self, cause: str, message: str) -> None:
         """Report a problem in the diagnostics, and in the log when it is new."""
@@ -121,22 +162,26 @@ class CameraStream:
             messages.rgb_from_message(frame.image), frame.info, parameters
         )
         if frame.info is not None and any(frame.info.d) and not parameters.rectify:
-            self._log.warning(
+            self.warn(
+                'distortion',
                 'camera_info has lens distortion: the image is taken as rectified already; if it '
                 'is raw, set rectify: true',
-                once=True,
             )
         depth_m, camera = self._estimate(view, frame, engine, parameters, wanted)
-        if not self.topics.inputs:
+
+        def publish(output: str, message: Any) -> None:
+            if frame.generation != self._generation:
+                raise OutdatedError('the node was stopped, or time went back')
+            self.topics.outputs[output].publish(message)
+
+        try:
+            if 'info' in wanted:
+                publish('info', messages.info_from_intrinsics(header, camera))
+            if depth_m is not None:
+                publish_depth(publish, wanted, header, depth_m, view.rgb, camera, parameters)
+        except OutdatedError as error:
             self.health.frames_lost()
-            return 'the node was stopped'
-        if 'info' in wanted:
-            info = messages.info_from_intrinsics(header, camera)
-            self.topics.outputs['info'].publish(info)
-        if depth_m is not None:
-            publish_depth(
-                self.topics.outputs, wanted, header, depth_m, view.rgb, camera, parameters
-            )
+            return str(error)
         self._account(header, started_s, parameters)
         return None
 
@@ -150,13 +195,18 @@ class CameraStream:
     ) -> tuple[NDArray[np.float32] | None, Intrinsics]:
         """Give depth (None: it is not wanted) and the camera that it is of."""
         height, width = view.rgb.shape[:2]
-        if self._relock:
-            self._relock = False
+        if self._relocked != (relocks := self._relocks):
+            self._relocked = relocks
             self.lens.relock()
             self._anchor = ScaleAnchor()
-        self.lens.use_camera((frame.image.header.frame_id, width, height))
-        if self.lens.lock is None:
-            self.learned = None
+        key = (frame.image.header.frame_id, width, height)
+        if self.lens.use_camera(key):
+            self._known = Known(self._relocked)
+            self.warn(
+                'camera',
+                f"the images are of another camera or size now ('{key[0]:.80}', {width}x{height}): "
+                'the focal length is learned anew',
+            )
         camera, source = self._believed(view, parameters)
         if camera is not None and wanted == {'info'}:
             self._tell(camera, source)
@@ -168,11 +218,12 @@ class CameraStream:
             edge_ratio=parameters.edge_ratio,
         )
         if prediction.estimated_focal_px is not None and parameters.intrinsics != 'fixed':
-            self._learn(prediction.estimated_focal_px, width, height)
+            self._learn(prediction.estimated_focal_px)
         camera = camera or Intrinsics.from_focal(prediction.focal_px, width, height)
         self._tell(camera, source)
         depth_m = prediction.depth_m
         if parameters.scale_anchor != 'off':
+            self._anchor.use_camera((key, source), None if source == PER_FRAME else camera.fx)
             depth_m = depth_m * np.float32(self._scale(depth_m, camera, frame, parameters))
         depth_m = limit_depth(depth_m, parameters.min_depth, parameters.max_depth)
         if view.unseen is not None:
@@ -182,32 +233,38 @@ class CameraStream:
     def _believed(self, view: View, parameters: NodeParameters) -> tuple[Intrinsics | None, str]:
         """Give the camera and where it is known from; None: from this very frame."""
         if view.intrinsics is not None:
-            return view.intrinsics, 'fixed' if parameters.intrinsics == 'fixed' else 'camera_info'
+            return view.intrinsics, 'fixed' if parameters.intrinsics == 'fixed' else CALIBRATED
         if parameters.focal_lock and self.lens.lock is not None:
-            return self.learned, 'lock'
-        return None, 'field-of-view head'
+            height, width = view.rgb.shape[:2]
+            return Intrinsics.from_focal(self.lens.lock.focal_px, width, height), 'lock'
+        return None, PER_FRAME
 
     def _wants_estimate(self, view: View, parameters: NodeParameters) -> bool:
         """Tell whether the network should say the focal length of a frame where it is known."""
         if parameters.intrinsics == 'fixed':
             return False
-        checked = parameters.lock_check_s > 0.0 or view.intrinsics is None
-        return checked and self.lens.is_due(time.monotonic(), parameters.lock_check_s)
+        now_s, every_s = time.monotonic(), parameters.lock_check_s
+        if view.intrinsics is None:
+            return self.lens.is_due(now_s, every_s)
+        return every_s > 0.0 and self.lens.is_due(now_s, every_s, every_s / CHECKS)
 
-    def _learn(self, focal_px: float, width: int, height: int) -> None:
-        """Take in the network's focal length of a frame."""
-        self.lens.observe(focal_px, time.monotonic())
-        lock = self.lens.lock
-        self.learned = Intrinsics.from_focal(lock.focal_px, width, height) if lock else None
+    def _learn(self, focal_px: float) -> None:
+        """Take in the network's focal length of a frame, unless a relock was asked meanwhile."""
+        if self._relocked == self._relocks:
+            self.lens.observe(focal_px, time.monotonic())
 
     def _tell(self, camera: Intrinsics, source: str) -> None:
-        """Tell the diagnostics of the camera that is believed."""
+        """Tell the diagnostics and the services of the camera that is believed."""
         self.health.fact('focal length (px)', f'{camera.fx:.1f}')
         self.health.fact('field of view (deg)', f'{fov_from_focal(camera.fx, camera.width):.1f}')
         self.health.fact('focal length from', source)
         self.health.fact("network's focal length", str(self.lens))
         lock = self.lens.lock
-        if source == 'camera_info' and lock is not None:
+        learned = (
+            Intrinsics.from_focal(lock.focal_px, camera.width, camera.height) if lock else None
+        )
+        self._known = Known(self._relocked, learned, source, str(self.lens))
+        if source == CALIBRATED and lock is not None:
             off = lock.focal_px / camera.fx - 1.0
             if abs(math.log(1.0 + off)) > math.log(1.0 + DISAGREEMENT):
                 self.warn(
@@ -229,7 +286,7 @@ class CameraStream:
                 self._anchor.observe(
                     parameters.camera_height_m, height_above_floor(depth_m, camera)
                 )
-            elif (measured := fresh_range(frame)) is not None:
+            elif (measured := self._new_range(frame)) is not None:
                 estimated_m = depth_along_axis(depth_m, camera, measured.field_of_view)
                 self._anchor.observe(measured.range, estimated_m)
         except ScaleError as error:
@@ -237,6 +294,14 @@ class CameraStream:
         self.health.fact('scale factor', f'{self._anchor.factor:.3f}')
         self.health.fact('scale residual', f'{self._anchor.residual:.3f}')
         return self._anchor.factor
+
+    def _new_range(self, frame: Frame) -> Range | None:
+        """Give the range that belongs to a frame, the first time that it is asked for."""
+        measured = fresh_range(frame)
+        if measured is None or measured.header.stamp == self._range_stamp:
+            return None
+        self._range_stamp = measured.header.stamp
+        return measured
 
     def _account(self, header: Header, started_s: float, parameters: NodeParameters) -> None:
         """Tell the diagnostics of a frame that was answered."""
@@ -250,9 +315,12 @@ class CameraStream:
 
 
 def fresh_range(frame: Frame) -> Range | None:
-    """Give the range that belongs to a frame where there is one that measured something."""
+    """Give the range that belongs to a frame where there is one that measured something.
+
+    At its limits a sensor saw nothing: many say max_range then.
+    """
     distance = frame.distance
-    if distance is None or not distance.min_range <= distance.range <= distance.max_range:
+    if distance is None or not distance.min_range < distance.range < distance.max_range:
         return None
     apart_s = messages.stamp_s(distance.header) - messages.stamp_s(frame.image.header)
     return distance if abs(apart_s) <= RANGE_AGE_S else None

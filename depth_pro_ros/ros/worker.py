@@ -44,12 +44,11 @@ class Mailbox(Generic[Key, Item]):
             self._turns[key] = 1 + max(self._turns.values(), default=0)
             return key, self._items.pop(key)
 
-    def clear(self) -> list[Key]:
-        """Throw away what waits; gives whose items that were."""
+    def clear(self) -> dict[Key, Item]:
+        """Throw away what waits; gives it."""
         with self._changed:
-            keys = list(self._items)
-            self._items.clear()
-            return keys
+            items, self._items = self._items, {}
+            return items
 
     def close(self) -> None:
         """Let `take` return None from now on."""

@@ -1,0 +1,84 @@
+"""The launch files, as `ros2 launch` reads them: which topics and parameters each process gets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip('launch_ros', reason='no launch_ros: it comes with a ROS installation')
+
+from launch import LaunchContext
+from launch.actions import IncludeLaunchDescription
+from launch.launch_description_sources import PythonLaunchDescriptionSource
+from launch.utilities import perform_substitutions
+from launch_ros.actions import Node
+from launch_ros.substitutions import FindPackageShare
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(autouse=True)
+def share(monkeypatch):
+    """Let the package's share be the repository: it need not be installed."""
+    monkeypatch.setattr(FindPackageShare, 'perform', lambda *_: str(ROOT))
+
+
+def launched(name: str, **arguments: str) -> dict[str, tuple[Node, list[str]]]:
+    """Give the nodes that a launch file starts, each by its name and with its command line."""
+    context = LaunchContext()
+    context.launch_configurations.update(arguments)
+    context.extend_locals({'ros_specific_arguments': {'name': '', 'ns': ''}})
+    source = PythonLaunchDescriptionSource(str(ROOT / 'launch' / f'{name}.launch.py'))
+    nodes: dict[str, tuple[Node, list[str]]] = {}
+    waiting = [IncludeLaunchDescription(source)]
+    while waiting:
+        entity = waiting.pop(0)
+        if isinstance(entity, Node):
+            if entity.condition is None or entity.condition.evaluate(context):
+                entity._perform_substitutions(context)
+                command = [perform_substitutions(context, part) for part in entity.cmd[1:]]
+                nodes[entity.node_name.rsplit('/', 1)[-1]] = (entity, command)
+        else:
+            waiting = [*(entity.visit(context) or []), *waiting]
+    return nodes
+
+
+@pytest.mark.parametrize(
+    ('name', 'consumer', 'topics'),
+    [
+        ('octomap', 'octomap_server', {'cloud_in': 'depth_pro/points'}),
+        ('rtabmap', 'rtabmap', {'depth/image': 'depth_pro/depth/image', 'rgb/image': 'picture'}),
+        ('nvblox', 'nvblox_node', {'camera_0/depth/image': 'depth_pro/depth/image'}),
+        ('laserscan', 'depthimage_to_laserscan', {'depth': 'depth_pro/depth/image'}),
+    ],
+)
+def test_a_consumer_is_in_the_namespace_of_the_node_and_takes_its_topics(name, consumer, topics):
+    nodes = launched(name, namespace='robot', image='picture')
+    for each, (node, _) in nodes.items():
+        assert node.node_name == f'/robot/{each}'
+    for topic, source in topics.items():  # relative, that is in the namespace
+        assert f'{topic}:={source}' in nodes[consumer][1]
+    assert 'image:=picture' in nodes['depth_pro'][1]
+
+
+@pytest.mark.parametrize('name', ['nav2', 'octomap', 'rtabmap', 'nvblox', 'laserscan'])
+def test_a_users_file_is_put_over_the_preset_and_arguments_over_both(name, tmp_path):
+    file = tmp_path / 'own.yaml'
+    file.write_text('/**:\n  ros__parameters: {max_depth: 3.0}\n')
+    command = launched(name, params_file=str(file), max_age_s='2.0')['depth_pro'][1]
+    files = [command[at + 1] for at, part in enumerate(command) if part == '--params-file']
+    assert files[:2] == [str(ROOT / 'config' / f'{name}.yaml'), str(file)] and len(files) == 3
+    assert 'max_age_s: 2.0' in Path(files[2]).read_text()
+
+
+def test_several_cameras_take_every_argument():
+    nodes = launched('multi_camera', cameras='[a, b]', weights='other', namespace='robot')
+    node, command = nodes['depth_pro']
+    assert node.node_name == '/robot/depth_pro'
+    for camera in 'ab':
+        assert f'{camera}/image:={camera}/image_raw' in command
+        assert f'{camera}/image/compressed:={camera}/image_raw/compressed' in command
+        assert f'{camera}/camera_info:={camera}/camera_info' in command
+    text = Path(command[command.index('--params-file') + 1]).read_text()
+    assert 'weights: other' in text and '- a' in text and '- b' in text
