@@ -110,7 +110,7 @@ def test_a_student_comes_to_agree_with_its_teacher(tmp_path, pictures, miniature
     output = tmp_path / 'out.safetensors'
     who = ['--teacher', str(tmp_path / 'teacher.safetensors'), '--images', str(pictures)]
     into = ['--student', str(tmp_path / 'student.safetensors'), '--output', str(output)]
-    how = ['--stage', 'whole', '--steps', '60', '--batch', '8', '--rate', '3e-3']
+    how = ['--stage', 'whole', '--steps', '100', '--batch', '8', '--rate', '5e-3']
     assert cli.main(['distil', *who, *into, *how]) == 0
     labels = open_frames(output.with_suffix('.labels'))
     assert len(labels) == 20 and labels[0].rgb.shape == (60, 80, 3)
@@ -118,9 +118,9 @@ def test_a_student_comes_to_agree_with_its_teacher(tmp_path, pictures, miniature
     px = MINIATURE.image_size
     before = measure(by_network(student, whole_image=True), held_out, px)
     after = measure(by_network(load_network(output).float(), whole_image=True), held_out, px)
-    assert after['abs_rel'] < 0.8 * before['abs_rel']
+    assert after['abs_rel'] < 0.9 * before['abs_rel']
     own = measure(by_network(teacher), labels, px)
-    assert own['delta1'] > 0.95  # labels of a smaller picture, in half precision
+    assert own['fov_error_deg'] < 0.5  # the pictures are kept as JPEG
     losses = depth_losses(output, 'whole')
     assert np.mean(losses[-2:]) < np.mean(losses[:2])
 
@@ -140,7 +140,7 @@ def test_fine_tuning_on_a_folder_of_ones_own(tmp_path, miniature):
     output = tmp_path / 'tuned.safetensors'
     start = tmp_path / 'start.safetensors'
     save_network(start, start_network('none'), {})
-    how = ['--stage', 'whole', '--steps', '40', '--batch', '6']
+    how = ['--stage', 'whole', '--steps', '100', '--batch', '6', '--rate', '5e-3']
     command = ['train', '--data', str(tmp_path), '--init', str(start), '--output', str(output)]
     assert cli.main([*command, *how]) == 0
     _, held_out = open_frames(tmp_path).hold_out()
