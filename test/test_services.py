@@ -247,6 +247,7 @@ def test_a_calibration_is_compared_now_and_then_while_nothing_is_locked(tiny_wei
     with running_node(tiny_weights, wanted=('depth',), lock_check_s=3600.0) as (node, peer):
         info = CameraInfo(width=32, height=24)
         info.k = [30.0, 0.0, 16.0, 0.0, 30.0, 12.0, 0.0, 0.0, 1.0]
+        info.distortion_model, info.d = 'plumb_bob', [0.1] * 5
         peer.info.publish(info)
         wait_until(lambda: node.streams['']._info)
         asked: list[int] = []
@@ -257,6 +258,7 @@ def test_a_calibration_is_compared_now_and_then_while_nothing_is_locked(tiny_wei
             answers(peer, message, ['depth'])
             time.sleep(0.25)
         assert len(asked) == 1
+        assert 'set rectify: true' in node.health._problems['distortion'].message
 
 
 def ask_once(node, peer):
