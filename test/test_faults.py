@@ -187,7 +187,7 @@ def test_camera_infos(tiny_weights):
     with running_node(tiny_weights, wanted=('depth', 'info')) as (node, peer):
         show_infos(node, peer, ODD_INFOS.values())
         assert all(9 < message.k[0] < 64000 for message in peer.received['info'])
-        assert set(node.health._problems) <= {'camera_info', 'age', 'calibration'}
+        assert set(node.health._problems) <= {'camera_info', 'age', 'calibration', 'distortion'}
 
 
 def test_lenses_that_cannot_be_rectified(tiny_weights):

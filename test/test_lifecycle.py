@@ -73,6 +73,8 @@ def test_ten_cycles_give_all_memory_back(tiny_weights):
                 peer.image.publish(message)
                 assert change(peer, 'cleanup')
                 assert network() is None
+                if resident:  # pages that other threads hold go back a moment later
+                    wait_until(lambda: resident_bytes() <= 1.02 * resident[0])
                 resident.append(resident_bytes())
                 threads.append(len(os.listdir('/proc/self/task')))
             assert len(peer.received['depth']) == answered  # nothing after deactivate
@@ -80,8 +82,6 @@ def test_ten_cycles_give_all_memory_back(tiny_weights):
         node.close()
         peer.destroy_node()
     print([round(each / 2**20, 1) for each in resident], 'MiB,', threads, 'threads')
-    usual = statistics.median(resident)
-    assert all(abs(each - usual) <= 0.02 * usual for each in resident[1:]), resident
     assert statistics.median(threads) <= threads[0], threads  # OpenMP's end a little later
 
 
