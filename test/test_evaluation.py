@@ -157,6 +157,7 @@ def test_a_folder_of_frames_is_read(folder):
     assert cropped.rgb.shape == (30, 50, 3) and cropped.depth_m.shape == (30, 50)
     assert frames[2].max_depth_m == 10.0
     assert [frame.name for frame in find_frames(folder, limit=2)] == ['hall_0', 'yard']
+    assert [len(find_frames(folder, limit=limit)) for limit in (1, 2, 3, 9)] == [1, 2, 3, 3]
 
 
 def test_a_white_border_all_around_is_left_out():

@@ -6,6 +6,8 @@ import importlib
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from depth_pro_ros.evaluation.frame import DataError, Frame
 
 LOADERS = {
@@ -38,7 +40,9 @@ def find_frames(root: Path, name: str = 'auto', limit: int | None = None) -> Seq
         module = importlib.import_module(f'{__name__}.{module_name}')
         frames: Sequence[Frame] = module.find(root)
         if frames:
-            return frames[:: -(-len(frames) // limit)] if limit else frames
+            count = min(limit or len(frames), len(frames))
+            chosen = np.linspace(0, len(frames) - 1, count).round().astype(int)
+            return [frames[i] for i in chosen]
     wanted = {name: LOADERS[name]} if name in LOADERS else LOADERS
     layouts = '\n'.join(f'  {key:12}{layout}' for key, layout in wanted.items())
     raise DataError(f'{root} has none of the layouts that are known:\n{layouts}')
