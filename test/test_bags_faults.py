@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
-import resource
 import shutil
 import signal
 import subprocess
@@ -28,6 +26,7 @@ from bag_helpers import (
     types,
     write_bag,
 )
+from limits import file_size_limit
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 
 from depth_pro_ros import cli
@@ -197,17 +196,6 @@ def test_a_bag_that_has_such_topics_already(run, tmp_path):
     assert 'has /depth_pro/depth/camera_info, /depth_pro' in complaint(run(tmp_path / 'out', 'b'))
     run(tmp_path / 'out', 'b', '--namespace', '/again', code=0)
     assert len(read_bag(tmp_path / 'b')['/again/depth/image']) == 6
-
-
-@contextlib.contextmanager
-def file_size_limit(limit: int):
-    """Let no file grow beyond a limit, as on a full disk."""
-    old = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, old[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, old)
 
 
 @pytest.mark.parametrize('storage', ['mcap', 'sqlite3'])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -13,6 +12,7 @@ import time
 import cv2
 import numpy as np
 import pytest
+from limits import file_size_limit
 from PIL import Image
 
 from depth_pro_ros import cli
@@ -168,25 +168,17 @@ def test_an_unwritable_folder(tiny_weights, photo, folder_of_frames, tmp_path, c
     assert (code, messages) == (1, [f'depth_pro: cannot write into {output}: Not a directory'])
 
 
-@pytest.fixture
-def small_files_only():
-    """Let no file grow beyond 20 kB: as on a full disk, writing fails in the middle."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    yield lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
-def test_a_full_disk(tiny_weights, photo, tmp_path, capsys, small_files_only):
+def test_a_full_disk(tiny_weights, photo, tmp_path, capsys):
     big = tmp_path / 'big.png'
     pixels = np.random.default_rng(0).integers(0, 256, (400, 400, 3), np.uint8)
     Image.fromarray(pixels).save(big)
     output = tmp_path / 'out'
-    small_files_only()
-    code, messages = outcome(
-        capsys,
-        *('estimate', photo, big, photo.with_name('later.jpg'), '--format', 'ply'),
-        *('--output', output, '--weights', tiny_weights),
-    )
+    with file_size_limit(20_000):
+        code, messages = outcome(
+            capsys,
+            *('estimate', photo, big, photo.with_name('later.jpg'), '--format', 'ply'),
+            *('--output', output, '--weights', tiny_weights),
+        )
     assert code == 1 and len(messages) == 1
     assert messages[0].startswith(f'depth_pro: cannot write {output}')
     assert not list(output.glob('.*')) and not list(output.glob('big*'))
