@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import gc
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -122,6 +125,7 @@ def make_node(context, weights: str, **parameters: Any) -> DepthProNode:
 @contextlib.contextmanager
 def contexts(count: int) -> Iterator[list[rclpy.Context]]:
     """Give contexts, which are to DDS what processes are."""
+    gc.collect()  # those of the last test are seen by others until then
     made = [rclpy.Context() for _ in range(count)]
     for context in made:
         rclpy.init(context=context)
@@ -148,6 +152,9 @@ def running_node(
                 wait_until(lambda: node.health.state == 'running' or node.failure, 60)
                 if node.failure is None:
                     wait_until(lambda: met(node, peer, wanted))
+                    outputs = node.streams[''].topics.outputs.items()
+                    unwanted = [output for name, output in outputs if name not in wanted]
+                    wait_until(lambda: not any(o.get_subscription_count() for o in unwanted))
                 yield node, peer
         finally:
             node.close()
@@ -173,6 +180,16 @@ def picture(width: int, height: int, seed: int = 0) -> np.ndarray:
 
     coarse = rng.integers(0, 256, (6, 8, 3), np.uint8)
     return cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+
+
+def figures(pid: int) -> tuple[int, int, int]:
+    """Give resident bytes, open files and threads of a process."""
+    pages = int(Path(f'/proc/{pid}/statm').read_text().split()[1])
+    return (
+        pages * os.sysconf('SC_PAGE_SIZE'),
+        len(os.listdir(f'/proc/{pid}/fd')),
+        len(os.listdir(f'/proc/{pid}/task')),
+    )
 
 
 def header(index: int = 0) -> Header:

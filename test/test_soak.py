@@ -10,29 +10,18 @@ import statistics
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 
 pytest.importorskip('rclpy', reason='no ROS 2: neither sourced nor as wheels')
 
 from rclpy.executors import SingleThreadedExecutor
-from ros_helpers import Peer, contexts, picture, rgb_message
+from ros_helpers import Peer, contexts, figures, picture, rgb_message
 
 FRAMES = int(os.environ.get('DEPTH_PRO_SOAK_FRAMES', '0'))
 WARM_UP = 0.1
 """Share of the frames after which growth is measured."""
 OUTPUTS = ('depth', 'info', 'points', 'compressed_depth', 'compressed_color')
-
-
-def figures(pid: int) -> tuple[int, int, int]:
-    """Give resident bytes, open files and threads of a process."""
-    pages = int(Path(f'/proc/{pid}/statm').read_text().split()[1])
-    return (
-        pages * os.sysconf('SC_PAGE_SIZE'),
-        len(os.listdir(f'/proc/{pid}/fd')),
-        len(os.listdir(f'/proc/{pid}/task')),
-    )
 
 
 @pytest.mark.skipif(not FRAMES, reason='opt-in: DEPTH_PRO_SOAK_FRAMES=20000')
