@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import dataclasses
 import logging
 import math
-import resource
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,14 +15,21 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from depth_pro_ros.camera import check_size, focal_from_fov, fov_from_focal
+from depth_pro_ros.devices import (
+    PRECISIONS,
+    Pieces,
+    choose_device,
+    choose_pieces,
+    choose_precision,
+)
 from depth_pro_ros.edges import flying_pixels
-from depth_pro_ros.network import DepthPro
+from depth_pro_ros.network import DepthPro, DepthProOutput
 from depth_pro_ros.network.checkpoint import load_network
+from depth_pro_ros.network.folded import FoldedDepthPro
 from depth_pro_ros.network.weights import find_weights
 
 logger = logging.getLogger(__name__)
 
-PRECISIONS = {'fp32': torch.float32, 'fp16': torch.float16, 'bf16': torch.bfloat16}
 MIN_INVERSE, MAX_INVERSE = 1e-4, 1e4
 """Inverse depth is clamped to these, in 1/m; the lower one is too far (sky)."""
 MIN_FOV_DEG, MAX_FOV_DEG = 1.0, 170.0
@@ -54,26 +59,44 @@ class DepthPrediction:
 class DepthEstimator:
     """Runs Depth Pro on one device. Not thread-safe: use it from the thread that made it."""
 
-    def __init__(self, network: DepthPro, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(
+        self,
+        network: DepthPro,
+        device: torch.device,
+        dtype: torch.dtype,
+        pieces: Pieces | None = None,
+    ) -> None:
+        """Take over a network, whose weights move to the device.
+
+        pieces: how much of it is computed at once (None: what suits the device); less where the
+        device runs out of memory.
+        """
         self.device = device
         self.dtype = dtype
         self.config = network.config
-        self.network = network.to(device, dtype, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
-        self.tile_batch: int | None = None
+        self.pieces = pieces or choose_pieces('auto', device)
+        folded = FoldedDepthPro(network.to(device)).eval()
+        self.network = folded.to(device, dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @classmethod
     def from_pretrained(
-        cls, weights: str | Path = 'small', device: str = 'auto', precision: str = 'auto'
+        cls,
+        weights: str | Path = 'small',
+        device: str = 'auto',
+        precision: str = 'auto',
+        memory: str = 'auto',
     ) -> DepthEstimator:
         """Load weights by name (`small`, `depth_pro`) or path.
 
         device: `auto`, `cpu`, `cuda`, `cuda:1`. precision: `auto`, `fp32`, `fp16`, `bf16`.
+        memory: `auto`, or `low` for a GPU that is short of it.
         Raises WeightsError, CheckpointError or ValueError with a message for the user.
         """
         target = choose_device(device)
         dtype = choose_precision(precision, target)
+        pieces = choose_pieces(memory, target)
         path = find_weights(str(weights))
-        estimator = cls(load_network(path), target, dtype)
+        estimator = cls(load_network(path), target, dtype, pieces)
         logger.info('%s on %s in %s', path.name, estimator.device_name, estimator.precision)
         return estimator
 
@@ -94,38 +117,70 @@ class DepthEstimator:
         Raises ValueError for a picture or focal length that cannot be used, OutOfMemoryError
         where the device is too small, ArithmeticError where the answer is not finite.
         """
-        check_picture(rgb)
-        if focal_px is not None and not (math.isfinite(focal_px) and focal_px > 0):
-            raise ValueError(f'focal_px is {focal_px}; it must be positive and finite')
-        height, width = rgb.shape[:2]
+        (prediction,) = self.predict_batch(
+            [rgb], [focal_px], estimate_focal=estimate_focal, edge_ratio=edge_ratio
+        )
+        return prediction
+
+    def predict_batch(
+        self,
+        rgbs: Sequence[NDArray[np.uint8]],
+        focals_px: Sequence[float | None],
+        *,
+        estimate_focal: bool = False,
+        edge_ratio: float = 0.0,
+    ) -> list[DepthPrediction]:
+        """Estimate the depth of several pictures, of any sizes, in one pass of the network.
+
+        Each has its focal length, or None; for the rest see `predict`.
+        """
+        for rgb, focal_px in zip(rgbs, focals_px, strict=True):
+            check_picture(rgb)
+            if focal_px is not None and not (math.isfinite(focal_px) and focal_px > 0):
+                raise ValueError(f'focal_px is {focal_px}; it must be positive and finite')
+        need_fov = estimate_focal or None in focals_px
         try:
             with torch.inference_mode():
-                need_fov = focal_px is None or estimate_focal
-                canonical, fov_deg = self._run(self._network_input(rgb), need_fov)
-                if not math.isfinite(canonical.sum().item()) or math.isnan(fov_deg):
-                    raise ArithmeticError(
-                        f'the network gave values that are not finite in {self.precision}: the '
-                        'weights are damaged, or need precision fp32'
-                    )
-                estimated = focal_from_fov(min(max(fov_deg, MIN_FOV_DEG), MAX_FOV_DEG), width)
-                focal = estimated if focal_px is None else focal_px
-                depth = metric_depth(canonical, focal, width, height)
-                if edge_ratio > 0.0:
-                    depth.masked_fill_(flying_pixels(depth, edge_ratio), math.nan)
-                depth_m = depth.cpu().numpy()
+                images = torch.cat([self._network_input(rgb) for rgb in rgbs])
+                output = self._run(images, need_fov)
+                fovs_deg = [math.nan] * len(rgbs)
+                if output.fov_deg is not None:
+                    fovs_deg = output.fov_deg.tolist()
+                answers = zip(output.inverse_depth.split(1), rgbs, fovs_deg, focals_px, strict=True)
+                return [self._metric(*each, edge_ratio) for each in answers]
         except torch.cuda.OutOfMemoryError as error:
+            sizes = ', '.join(f'{rgb.shape[1]}x{rgb.shape[0]}' for rgb in rgbs)
             raise OutOfMemoryError(
-                f'{self.device_name} has too little free memory for an image of {width}x{height}, '
-                f'with tile batches of {self.tile_batch or 35}: free some, or choose weights '
+                f'{self.device_name} has too little free memory for {sizes} even '
+                'with one tile at a time: free some, or choose weights '
                 "'small' or device 'cpu'"
             ) from error
-        return DepthPrediction(
-            depth_m,
-            focal,
-            fov_from_focal(focal, width),
-            focal_px is None,
-            estimated if need_fov else None,
-        )
+
+    def _metric(
+        self,
+        canonical: Tensor,
+        rgb: NDArray[np.uint8],
+        fov_deg: float,
+        focal_px: float | None,
+        edge_ratio: float,
+    ) -> DepthPrediction:
+        """Turn one picture's canonical inverse depth (1, 1, S, S) into its prediction."""
+        height, width = rgb.shape[:2]
+        if not math.isfinite(canonical.sum().item()) or (focal_px is None and math.isnan(fov_deg)):
+            raise ArithmeticError(
+                f'the network gave values that are not finite in {self.precision}: the '
+                'weights are damaged, or need precision fp32'
+            )
+        estimated = None
+        if not math.isnan(fov_deg):
+            estimated = focal_from_fov(min(max(fov_deg, MIN_FOV_DEG), MAX_FOV_DEG), width)
+        focal = focal_px or estimated
+        assert focal is not None
+        depth = metric_depth(canonical, focal, width, height)
+        if edge_ratio > 0.0:
+            depth.masked_fill_(flying_pixels(depth, edge_ratio), math.nan)
+        fov_deg = fov_from_focal(focal, width)
+        return DepthPrediction(depth.cpu().numpy(), focal, fov_deg, focal_px is None, estimated)
 
     @property
     def device_name(self) -> str:
@@ -138,12 +193,6 @@ class DepthEstimator:
     def precision(self) -> str:
         """Name the arithmetic: fp32, fp16 or bf16."""
         return next(name for name, dtype in PRECISIONS.items() if dtype == self.dtype)
-
-    def peak_memory_bytes(self) -> int:
-        """Give the most memory used so far: torch's on a GPU, the process's on a CPU."""
-        if self.device.type == 'cuda':
-            return torch.cuda.max_memory_allocated(self.device)
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
     def _network_input(self, rgb: NDArray[np.uint8]) -> Tensor:
         """Stretch a picture to the network's square: (H, W, 3) uint8 -> (1, 3, S, S) in [-1, 1]."""
@@ -159,21 +208,22 @@ class DepthEstimator:
         )
         return image.to(self.dtype, memory_format=torch.channels_last)
 
-    def _run(self, image: Tensor, need_fov: bool) -> tuple[Tensor, float]:
-        """Run the network, with smaller tile batches where the device's memory is too small."""
+    def _run(self, images: Tensor, need_fov: bool) -> DepthProOutput:
+        """Run the network, in smaller pieces where the device's memory is too small."""
         while True:
             try:
-                output = self.network(image, need_fov, self.tile_batch)
-                fov_deg = output.fov_deg.item() if output.fov_deg is not None else 0.0
-                return output.inverse_depth, fov_deg
+                output: DepthProOutput = self.network(
+                    images, need_fov, self.pieces.tile_batch, self.pieces.strip_rows
+                )
+                return output
             except torch.cuda.OutOfMemoryError:
-                tiles = self.tile_batch or 35
-                if tiles == 1:
+                smaller = self.pieces.smaller(self.network.tiles * len(images))
+                if smaller is None:
                     raise
-            self.tile_batch = (tiles + 1) // 2
+            self.pieces = smaller
             if self.device.type == 'cuda':
                 torch.cuda.empty_cache()
-            logger.warning('out of memory: going on with tile batches of %d', self.tile_batch)
+            logger.warning('out of memory: going on with tile batches of %d', smaller.tile_batch)
 
 
 def metric_depth(canonical: Tensor, focal_px: float, width: int, height: int) -> Tensor:
@@ -194,49 +244,3 @@ def check_picture(rgb: NDArray[np.uint8]) -> None:
     if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8:
         raise ValueError(f'expected an (H, W, 3) uint8 picture, got {rgb.shape} {rgb.dtype}')
     check_size(rgb.shape[1], rgb.shape[0])
-
-
-def choose_device(device: str) -> torch.device:
-    """Give the device of a name; `auto` is the first GPU, or the CPU where there is none."""
-    if device == 'auto':
-        return torch.device('cuda' if torch.cuda.is_available() else 'cpu')
-    try:
-        chosen = torch.device(device)
-    except RuntimeError as error:
-        raise ValueError(f"no device '{device}': use auto, cpu, cuda or cuda:N") from error
-    if chosen.type not in ('cpu', 'cuda'):
-        raise ValueError(f"no device '{device}': use auto, cpu, cuda or cuda:N")
-    if chosen.type == 'cuda' and (chosen.index or 0) >= torch.cuda.device_count():
-        raise ValueError(
-            f"device '{device}' is not there: torch {torch.__version__} sees "
-            f'{torch.cuda.device_count()} GPUs; use auto or cpu, or check the driver'
-        )
-    return chosen
-
-
-def choose_precision(precision: str, device: torch.device) -> torch.dtype:
-    """Give the dtype of a name; `auto` is fp16 on a GPU, bf16 on a CPU with units for it."""
-    if precision == 'auto':
-        if device.type == 'cuda':
-            return torch.float16
-        return torch.bfloat16 if cpu_has_bf16() else torch.float32
-    if precision not in PRECISIONS:
-        raise ValueError(f"no precision '{precision}': use auto, {', '.join(PRECISIONS)}")
-    return PRECISIONS[precision]
-
-
-def cpu_has_bf16() -> bool:
-    """Tell whether the CPU multiplies bfloat16 in hardware (AMX or AVX512-BF16)."""
-    try:
-        flags = set(Path('/proc/cpuinfo').read_text().split())
-    except OSError:
-        return False
-    return bool(flags & {'amx_bf16', 'avx512_bf16'})
-
-
-def release_memory() -> None:
-    """Give what torch keeps in reserve, and what the C library does, back to the system."""
-    if torch.cuda.is_initialized():
-        torch.cuda.empty_cache()
-    with contextlib.suppress(OSError, AttributeError):  # a C library other than glibc
-        ctypes.CDLL('libc.so.6').malloc_trim(0)

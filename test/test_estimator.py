@@ -10,7 +10,8 @@ import pytest
 import torch
 from networks import TINY, TINY_SHARED, lively_network
 
-from depth_pro_ros import estimator as module
+from depth_pro_ros import devices as module
+from depth_pro_ros.devices import SMALL, Pieces
 from depth_pro_ros.estimator import DepthEstimator, OutOfMemoryError, metric_depth
 
 
@@ -135,33 +136,66 @@ class SmallDevice(torch.nn.Module):
 
     def __init__(self, network, limit: int) -> None:
         super().__init__()
-        self.network, self.config, self.limit = network, network.config, limit
-        self.tried: list[int | None] = []
+        self.network, self.tiles, self.limit = network, network.tiles, limit
+        self.tried: list[tuple[int | None, int | None]] = []
 
-    def forward(self, image, need_fov, tile_batch):
-        self.tried.append(tile_batch)
+    def forward(self, image, need_fov, tile_batch, strip_rows):
+        self.tried.append((tile_batch, strip_rows))
         if (tile_batch or 35) > self.limit:
             raise torch.cuda.OutOfMemoryError('CUDA out of memory')
-        return self.network(image, need_fov, tile_batch)
+        return self.network(image, need_fov, tile_batch, strip_rows)
+
+
+def on_small_device(limit: int) -> tuple[DepthEstimator, SmallDevice]:
+    small = DepthEstimator(
+        lively_network(TINY_SHARED), torch.device('cpu'), torch.float32, Pieces()
+    )
+    small.network = SmallDevice(small.network, limit)
+    return small, small.network
 
 
 def test_out_of_memory_makes_tile_batches_smaller_and_keeps_them(estimator):
-    device = SmallDevice(estimator.network, limit=5)
-    small = DepthEstimator(device, torch.device('cpu'), torch.float32)
+    small, device = on_small_device(limit=5)
     rgb = noise(64, 64)
     np.testing.assert_allclose(
         small.predict(rgb, 50.0).depth_m, estimator.predict(rgb, 50.0).depth_m, rtol=1e-4
     )
-    assert device.tried == [None, 18, 9, 5]
+    assert device.tried == [(None, None), *((tiles, SMALL.strip_rows) for tiles in (18, 9, 5))]
     small.predict(rgb)
-    assert device.tried[4:] == [5]
+    assert device.tried[4:] == [(5, SMALL.strip_rows)]
 
 
-def test_out_of_memory_with_one_tile_is_an_error_that_says_what_to_do(estimator):
-    device = SmallDevice(estimator.network, limit=0)
+def test_out_of_memory_with_one_tile_is_an_error_that_says_what_to_do():
+    small, device = on_small_device(limit=0)
     with pytest.raises(OutOfMemoryError, match="choose weights 'small' or device 'cpu'"):
-        DepthEstimator(device, torch.device('cpu'), torch.float32).predict(noise(64, 64))
-    assert device.tried[-1] == 1
+        small.predict(noise(64, 64))
+    assert device.tried[-1] == (1, SMALL.strip_rows)
+
+
+def test_a_batch_gives_what_each_picture_gives_alone(estimator):
+    rgbs, focals_px = [noise(96, 64), noise(64, 64), noise(40, 80)[::-1]], [50.0, None, None]
+    for focals in (focals_px, [50.0] * 3):
+        batch = estimator.predict_batch(rgbs, focals)
+        for rgb, focal_px, together in zip(rgbs, focals, batch):
+            alone = estimator.predict(rgb, focal_px)
+            np.testing.assert_allclose(together.depth_m, alone.depth_m, rtol=1e-4)
+            assert math.isclose(together.focal_px, alone.focal_px, rel_tol=1e-5)
+            assert together.focal_is_estimated == (focal_px is None)
+    assert estimator.predict_batch(rgbs, [50.0] * 3)[0].estimated_focal_px is None
+
+
+@pytest.mark.parametrize('memory', ['auto', 'low'])
+def test_memory_changes_nothing_else(tiny_weights, memory):
+    rgb = noise(96, 64)
+    given = DepthEstimator.from_pretrained(tiny_weights, 'cpu', 'fp32', memory).predict(rgb)
+    whole = DepthEstimator.from_pretrained(tiny_weights, 'cpu', 'fp32')
+    whole.pieces = Pieces()
+    np.testing.assert_allclose(given.depth_m, whole.predict(rgb).depth_m, rtol=1e-4)
+
+
+def test_unknown_memory_is_refused():
+    with pytest.raises(ValueError, match="no memory 'tiny': use auto or low"):
+        DepthEstimator.from_pretrained('small', 'cpu', memory='tiny')
 
 
 @pytest.mark.gpu

@@ -27,12 +27,15 @@ class ModelChoice:
     weights: str
     device: str
     precision: str
+    memory: str = 'auto'
 
     def load(self) -> DepthEstimator:
         """Load the network."""
         from depth_pro_ros.estimator import DepthEstimator
 
-        return DepthEstimator.from_pretrained(self.weights, self.device, self.precision)
+        return DepthEstimator.from_pretrained(
+            self.weights, self.device, self.precision, self.memory
+        )
 
 
 @dataclasses.dataclass(frozen=True)

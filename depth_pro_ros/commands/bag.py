@@ -57,5 +57,5 @@ def run_bag(args: argparse.Namespace) -> int:
 
     chosen = vars(args) | {'start_s': args.start, 'duration_s': args.duration}
     options = BagOptions(**{field: chosen[field] for field in BagOptions.__dataclass_fields__})
-    model = ModelChoice(args.weights, args.device, args.precision)
+    model = ModelChoice(args.weights, args.device, args.precision, args.memory)
     return report(convert_bags(args.source, args.output, options, model, args.workers, args.engine))

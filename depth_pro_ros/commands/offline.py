@@ -51,7 +51,9 @@ def run_estimate(args: argparse.Namespace) -> int:
 
     formats = tuple(args.format) if args.format else None
     settings = Settings(args.weights, args.focal_px, args.per_frame_focal, formats)
-    estimator = DepthEstimator.from_pretrained(args.weights, args.device, args.precision)
+    estimator = DepthEstimator.from_pretrained(
+        args.weights, args.device, args.precision, args.memory
+    )
     return report(estimate_files(estimator, args.inputs, args.output, settings))
 
 
@@ -83,6 +85,8 @@ def run_evaluate(args: argparse.Namespace) -> int:
     from depth_pro_ros.evaluation.evaluate import evaluate
 
     frames = find_frames(args.data, args.dataset, args.limit)
-    estimator = DepthEstimator.from_pretrained(args.weights, args.device, args.precision)
+    estimator = DepthEstimator.from_pretrained(
+        args.weights, args.device, args.precision, args.memory
+    )
     title = f'{args.weights} on {args.data.resolve().name}, {estimator.precision}'
     return report(evaluate(estimator, frames, args.output, title, args.focal_px))

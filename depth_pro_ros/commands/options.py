@@ -23,6 +23,12 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
         choices=['auto', 'fp32', 'fp16', 'bf16'],
         help='arithmetic (%(default)s: fp16 on a GPU, bf16 on a CPU with units for it, else fp32)',
     )
+    parser.add_argument(
+        '--memory',
+        default='auto',
+        choices=['auto', 'low'],
+        help='low: the network in small pieces, for a GPU that is short of memory (%(default)s)',
+    )
 
 
 def add_focal_option(parser: argparse.ArgumentParser, otherwise: str) -> None:

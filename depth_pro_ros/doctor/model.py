@@ -82,7 +82,7 @@ def check_memory(weights: str, device: str, precision: str) -> Check:
     """Check that the device has the memory that a frame takes."""
     import torch
 
-    from depth_pro_ros.estimator import choose_device, choose_precision
+    from depth_pro_ros.devices import choose_device, choose_precision
     from depth_pro_ros.network.checkpoint import CheckpointError, load_network
 
     try:

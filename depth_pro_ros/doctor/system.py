@@ -41,7 +41,7 @@ def check_torch(device: str) -> Check:
         return Check(
             'PyTorch', 'fail', f'cannot be imported: {error}', 'pip install torch torchvision'
         )
-    from depth_pro_ros.estimator import choose_device
+    from depth_pro_ros.devices import choose_device
 
     built = f'for CUDA {torch.version.cuda}' if torch.version.cuda else 'for CPUs only'
     found = f'{torch.__version__}, {built}'
@@ -76,7 +76,7 @@ def driver_version() -> str:
 
 def check_processor(device: str) -> Check:
     """Check whether a CPU that is to run the network has units for bfloat16."""
-    from depth_pro_ros.estimator import choose_device, cpu_has_bf16
+    from depth_pro_ros.devices import choose_device, cpu_has_bf16
 
     try:
         on_cpu = choose_device(device).type == 'cpu'

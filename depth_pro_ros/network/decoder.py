@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -91,6 +92,7 @@ class DepthHead(nn.ModuleList):
 
 
 def conv_float32(conv: nn.Module, x: Tensor) -> Tensor:
-    """Apply a convolution in float32, whatever the precision of its weights and of x."""
+    """Apply a convolution in float32, or finer where x is, whatever its weights are."""
     assert isinstance(conv, nn.Conv2d) and conv.bias is not None
-    return F.conv2d(x.float(), conv.weight.float(), conv.bias.float())
+    dtype = torch.promote_types(x.dtype, torch.float32)
+    return F.conv2d(x.to(dtype), conv.weight.to(dtype), conv.bias.to(dtype))

@@ -51,11 +51,13 @@ class Engine:
 
     def load(self) -> None:
         """Load and warm up the network. Raises what the estimator raises."""
-        from depth_pro_ros.estimator import DepthEstimator  # imports torch, which takes seconds
+        from depth_pro_ros.devices import leave_a_core  # imports torch, which takes seconds
+        from depth_pro_ros.estimator import DepthEstimator
 
         parameters = self._parameters
+        leave_a_core()
         estimator = DepthEstimator.from_pretrained(
-            parameters.weights, parameters.device, parameters.precision
+            parameters.weights, parameters.device, parameters.precision, parameters.memory
         )
         estimator.predict(np.zeros((480, 640, 3), np.uint8))  # the first is slow
         self.estimator = estimator
@@ -68,7 +70,7 @@ class Engine:
         self.estimator = None
         gc.collect()
         try:
-            from depth_pro_ros.estimator import release_memory
+            from depth_pro_ros.devices import release_memory
 
             release_memory()
         except Exception as error:  # a lost device refuses this
@@ -78,6 +80,8 @@ class Engine:
         self, rgb: NDArray[np.uint8], focal_px: float | None, **options: Any
     ) -> DepthPrediction:
         """Give the estimator's prediction. Raises NetworkDownError while there is trouble."""
+        from depth_pro_ros.devices import peak_memory_bytes
+
         estimator = self.estimator or self._load_anew()
         try:
             prediction = estimator.predict(rgb, focal_px, **options)
@@ -87,7 +91,7 @@ class Engine:
             raise self._give_up(error) from error
         self._pause_s, self._troubles = FIRST_PAUSE_S, 0
         self._health.trouble = None
-        peak_bytes = estimator.peak_memory_bytes()
+        peak_bytes = peak_memory_bytes(estimator.device)
         self._health.fact('memory peak (MiB)', f'{peak_bytes / 2**20:.0f}')
         return prediction
 

@@ -57,6 +57,11 @@ class NodeParameters:
         'arithmetic; auto: fp16 on a GPU, bf16 on a CPU with units for it, else fp32',
         choices=('auto', 'fp32', 'fp16', 'bf16'),
     )
+    memory: str = _parameter(
+        'auto',
+        'low: computes the network in small pieces, for a GPU that is short of memory',
+        choices=('auto', 'low'),
+    )
     cameras: tuple[str, ...] = _parameter(
         ('',),
         'names of the cameras, each with topics below its name; one empty name: a single camera '

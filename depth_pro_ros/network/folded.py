@@ -1,0 +1,176 @@
+"""Depth Pro for inference: the function of `DepthPro` in fewer operations and less memory."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from depth_pro_ros.network import fold
+from depth_pro_ros.network.decoder import DepthHead, Fusion, Residual, conv_float32
+from depth_pro_ros.network.depth_pro import DepthPro, DepthProOutput
+from depth_pro_ros.network.encoder import TILES, Encoder, shrink
+from depth_pro_ros.network.tiled_vit import TiledViT
+from depth_pro_ros.network.vit import TokenViT
+
+HALO = 6
+"""Rows at the finest level that one row of the answer sees above and below itself: four 3x3
+convolutions, and two in the head."""
+
+
+class FoldedDepthPro(nn.Module):
+    """Computes what the network it is made from does, up to rounding, and shares its weights."""
+
+    skips: Any  # torch types what modules hold as "Tensor or Module"
+
+    def __init__(self, network: DepthPro) -> None:
+        super().__init__()
+        self.config, grid = network.config, network.config.grid
+        encoder, decoder, fov = network.encoder, network.decoder, network.fov
+        fusions: Any = decoder.fusions
+        scales = range(network.config.scales)
+        counts = [TILES[2**i] for i in reversed(scales)]  # 5, 3, 1
+        self.tiles = sum(count * count for count in counts)
+        self.patch_vit = TiledViT(encoder.patch_encoder, grid, counts)
+        self.image_vit = self.fov_vit = None
+        if encoder.image_encoder is not None and isinstance(fov.encoder[0], TokenViT):
+            self.image_vit = TiledViT(encoder.image_encoder, grid, [1])
+            self.fov_vit = TiledViT(fov.encoder[0], grid, [1])
+        self.fov = fov
+        self.lowest, self.lowest_border = fold_lowest(encoder, decoder.convs[-1])
+        upsamplers = [encoder.upsample_latent0, encoder.upsample_latent1, encoder.upsample0]
+        if len(counts) == 3:
+            upsamplers.append(encoder.upsample1)
+        self.skips = nn.ModuleList(
+            fold_skip(upsampler, conv)
+            for upsampler, conv in zip(upsamplers, decoder.convs[:-1], strict=True)
+        )
+        self.fusions = nn.ModuleList(FoldedFusion(fusion) for fusion in fusions)
+        self.head = FoldedHead(network.head, fusions[0].out_conv)
+
+    def forward(
+        self,
+        image: Tensor,
+        need_fov: bool = True,
+        tile_batch: int | None = None,
+        strip_rows: int | None = None,
+    ) -> DepthProOutput:
+        """Estimate depth and field of view.
+
+        image, need_fov, tile_batch: as of `DepthPro`.
+        strip_rows: the finest level is computed in strips of so many of its S/2 rows, which costs
+        2 * HALO rows more a strip and saves most of the decoder's memory; None: all at once.
+        """
+        pyramid = [image, *(shrink(image, 2**i) for i in range(1, self.config.scales))]
+        maps, sources = self.patch_vit(pyramid, self.config.intermediate_blocks, tile_batch)
+        coarse = maps.pop()
+        sources += maps
+        whole = coarse
+        if self.image_vit is not None:
+            whole = self.image_vit(pyramid[-1:])[0][0]
+            coarse = torch.cat([coarse, whole], dim=1)
+        lowest = self.lowest_border(self.lowest(coarse))
+        fov_deg = None
+        if need_fov:
+            seen = whole if self.fov_vit is None else self.fov_vit(pyramid[-1:])[0][0]
+            fov_deg = self.fov.from_map(seen, lowest)
+        x = self.fusions[-1](lowest)
+        for level in reversed(range(1, len(sources))):
+            x = self.fusions[level](x, self.skips[level](sources.pop()))
+        return DepthProOutput(self._finest(x, sources.pop(), strip_rows), fov_deg)
+
+    def _finest(self, x: Tensor, source: Tensor, strip_rows: int | None) -> Tensor:
+        """Run the finest level and the head."""
+        *doublings, last = self.skips[0]
+        for layer in doublings:
+            source = layer(source)
+        height = x.shape[-2]
+        if strip_rows is None or strip_rows >= height:
+            return self.head(self.fusions[0](x, last(source)))
+        parts = []
+        for top in range(0, height, strip_rows):
+            # even rows: `source` is half as fine
+            begin, end = max(0, top - HALO), min(height, top + strip_rows + HALO)
+            skip = last(source[..., begin // 2 : end // 2, :])
+            part = self.head(self.fusions[0](x[..., begin:end, :], skip))
+            parts.append(part[..., 2 * (top - begin) :, :][..., : 2 * strip_rows, :])
+        return torch.cat(parts, dim=-2)
+
+
+class FoldedFusion(nn.Module):
+    """A `Fusion` whose deconvolution also does its 1x1 projection, or, finest, leaves it out."""
+
+    def __init__(self, fusion: Fusion) -> None:
+        super().__init__()
+        self.resnet1, self.resnet2 = fusion.resnet1, fusion.resnet2
+        self.deconv: nn.Module = nn.Identity()
+        if isinstance(fusion.deconv, nn.ConvTranspose2d):
+            project = fusion.out_conv
+            weight = fold.after(fold.kernel(fusion.deconv), fold.kernel(project))
+            self.deconv = fold.deconvolution(weight, fold.bias(project), like=project)
+
+    def forward(self, x: Tensor, skip: Tensor | None = None) -> Tensor:
+        """Give what `Fusion` gives, but for the projection at the finest level."""
+        if skip is not None:
+            x = run_residual(self.resnet1, skip).add_(x)
+            del skip
+        answer: Tensor = self.deconv(run_residual(self.resnet2, x))
+        return answer
+
+
+class FoldedHead(nn.Module):
+    """The depth head in three layers, the projection of the finest fusion before it included."""
+
+    def __init__(self, head: DepthHead, project: nn.Conv2d) -> None:
+        super().__init__()
+        first, deconv, conv, _, self.last = head
+        shift, self.first_border = fold.bias_through_3x3(fold.bias(project), first)
+        weight = torch.einsum('omkl,mi->oikl', fold.kernel(first), fold.kernel(project)[..., 0, 0])
+        self.first = fold.convolution(weight, shift + fold.bias(first), like=first)
+        shift, self.second_border = fold.bias_through_3x3(fold.bias(deconv), conv)
+        weight = fold.after_3x3(fold.kernel(deconv), fold.kernel(conv))
+        self.second = fold.deconvolution(weight, shift + fold.bias(conv), like=conv)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, D, h, w) -> canonical inverse depth (B, 1, 2h, 2w)."""
+        x = self.first_border(self.first(x))
+        x = self.second_border(self.second(x)).relu_()
+        return F.relu(conv_float32(self.last, x))
+
+
+def fold_skip(upsampler: nn.Sequential, conv: nn.Module) -> nn.Sequential:
+    """Join an upsampler with the decoder's 3x3 convolution after it, where there is one."""
+    if not isinstance(conv, nn.Conv2d):
+        return upsampler
+    *layers, last = upsampler
+    weight = fold.after_3x3(fold.kernel(last), fold.kernel(conv))
+    if len(layers) == 1:  # the 1x1 alone: composed where that costs less
+        project = fold.kernel(layers[0])
+        (dim, dim_in), dim_out = project.shape[:2], weight.shape[1]
+        if 16 * dim_in * dim_out <= dim * (dim_in + 16 * dim_out):
+            weight, layers = fold.before(project, weight), []
+    return nn.Sequential(*layers, fold.deconvolution(weight, None, like=conv))
+
+
+def fold_lowest(encoder: Encoder, conv: nn.Module) -> tuple[nn.ConvTranspose2d, fold.Border]:
+    """Join all from the two coarsest maps to the coarsest decoder feature: one deconvolution.
+
+    Its input are both maps (B, 2C, g, g), or the one (B, C, g, g) that a shared ViT gives.
+    """
+    project, doubling = map(fold.kernel, encoder.upsample2)
+    lowres, fuse = encoder.upsample_lowres, encoder.fuse_lowres
+    of_coarse, of_image = fold.kernel(fuse).chunk(2, dim=1)
+    coarse = fold.after(fold.before(project, doubling), of_coarse)
+    image = fold.after(fold.kernel(lowres), of_image)
+    both = coarse + image if encoder.image_encoder is None else torch.cat([coarse, image])
+    constant = fold.bias(fuse) + of_image[..., 0, 0] @ fold.bias(lowres)
+    shift, border = fold.bias_through_3x3(constant, conv)
+    return fold.deconvolution(fold.after_3x3(both, fold.kernel(conv)), shift, like=conv), border
+
+
+def run_residual(block: Residual, x: Tensor) -> Tensor:
+    """Run a residual block with few temporaries."""
+    _, first, _, second = block.residual
+    return second(first(F.relu(x)).relu_()).add_(x)
