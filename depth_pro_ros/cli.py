@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from depth_pro_ros import __version__
 from depth_pro_ros.commands.bag import add_bag
+from depth_pro_ros.commands.bench import add_bench
 from depth_pro_ros.commands.doctor import add_doctor
 from depth_pro_ros.commands.offline import add_estimate, add_evaluate
 from depth_pro_ros.commands.training import add_distil, add_rooms, add_train
@@ -39,6 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         add_evaluate,
         add_bag,
         add_doctor,
+        add_bench,
         add_rooms,
         add_train,
         add_distil,

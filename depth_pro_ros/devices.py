@@ -70,6 +70,11 @@ def choose_precision(precision: str, device: torch.device) -> torch.dtype:
     return PRECISIONS[precision]
 
 
+def precision_name(dtype: torch.dtype) -> str:
+    """Name the arithmetic: fp32, fp16 or bf16."""
+    return next(name for name, each in PRECISIONS.items() if each == dtype)
+
+
 def cpu_has_bf16() -> bool:
     """Tell whether the CPU multiplies bfloat16 in hardware (AMX or AVX512-BF16)."""
     try:

@@ -16,11 +16,11 @@ from torch import Tensor
 
 from depth_pro_ros.camera import check_size, focal_from_fov, fov_from_focal
 from depth_pro_ros.devices import (
-    PRECISIONS,
     Pieces,
     choose_device,
     choose_pieces,
     choose_precision,
+    precision_name,
 )
 from depth_pro_ros.edges import flying_pixels
 from depth_pro_ros.network import DepthPro, DepthProOutput
@@ -192,7 +192,7 @@ class DepthEstimator:
     @property
     def precision(self) -> str:
         """Name the arithmetic: fp32, fp16 or bf16."""
-        return next(name for name, dtype in PRECISIONS.items() if dtype == self.dtype)
+        return precision_name(self.dtype)
 
     def _network_input(self, rgb: NDArray[np.uint8]) -> Tensor:
         """Stretch a picture to the network's square: (H, W, 3) uint8 -> (1, 3, S, S) in [-1, 1]."""

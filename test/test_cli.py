@@ -141,7 +141,7 @@ def test_options_name_what_there_is(capsys):
 
 
 @pytest.mark.parametrize(
-    'command', ['estimate', 'evaluate', 'bag', 'doctor', 'rooms', 'train', 'distil']
+    'command', ['estimate', 'evaluate', 'bag', 'doctor', 'bench', 'rooms', 'train', 'distil']
 )
 def test_every_command_explains_itself(capsys, command):
     with pytest.raises(SystemExit) as ended:

@@ -14,7 +14,6 @@ from depth_pro_ros.network.encoder import TILES, merge, split
 from depth_pro_ros.network.folded import FoldedDepthPro
 from depth_pro_ros.network.tiled_vit import tile_patches
 
-
 PIECES = [(None, None), (4, 40), (1, 22)]
 
 

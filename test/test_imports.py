@@ -16,17 +16,19 @@ ROS = {
     *('diagnostic_msgs', 'rcl_interfaces'),
 }
 CLI = {'cli', 'commands'}
-PROGRAMS = {'bags', *CLI, 'demo', 'doctor', 'evaluation', 'offline', 'ros', 'training'}
+PROGRAMS = {'bags', 'bench', *CLI, 'demo', 'doctor', 'evaluation', 'offline', 'ros', 'training'}
 """What stands on the estimator, and nothing stands on."""
 
 FORBIDDEN = {
     'network': {'estimator', 'camera', 'images', *PROGRAMS},
+    'devices': {'network', 'estimator', 'camera', 'images', *PROGRAMS},
     'estimator': {'images', *PROGRAMS},
     'camera': {'network', 'estimator', 'images', *PROGRAMS},
     'images': {'network', 'estimator', *PROGRAMS},
     'offline': {'evaluation', *CLI, 'ros', 'training', 'demo'},
     'evaluation': {'offline', *CLI, 'ros', 'training', 'demo'},
     'bags': {'evaluation', *CLI, 'training', 'demo', 'doctor'},
+    'bench': {'offline', 'evaluation', 'bags', *CLI, 'ros', 'training', 'demo', 'doctor'},
     'doctor': {'offline', 'evaluation', 'bags', *CLI, 'training', 'demo'},
     'decoding': {'network', 'estimator', 'images', *PROGRAMS},
     'camera_info': {'network', 'estimator', 'images', *PROGRAMS},

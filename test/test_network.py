@@ -3,64 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 
 import pytest
 import torch
-from networks import TINY, TINY_SHARED, lively_network
-from safetensors.torch import save_file
+from networks import REDUCED, TINY, TINY_SHARED, lively_network
 
+from depth_pro_ros.bench.sides import write_transformers_model
 from depth_pro_ros.network import DepthPro, DepthProConfig
-from depth_pro_ros.network.checkpoint import load_network, to_transformers
+from depth_pro_ros.network.checkpoint import load_network
 from depth_pro_ros.network.encoder import merge, split
-
-REDUCED = DepthProConfig(
-    tile_size=128,
-    vit_width=64,
-    vit_depth=6,
-    vit_heads=4,
-    intermediate_blocks=(1, 3),
-    neck_dims=(32, 32, 48, 64, 64),
-    decoder_dim=32,
-)
-
-
-def write_transformers_model(folder, network: DepthPro) -> None:
-    """Write config.json and model.safetensors in the layout of transformers 4.49."""
-    config = network.config
-    vit = {
-        'model_type': 'dinov2',
-        'hidden_size': config.vit_width,
-        'num_hidden_layers': config.vit_depth,
-        'num_attention_heads': config.vit_heads,
-        'image_size': config.tile_size,
-        'patch_size': config.patch_size,
-        'mlp_ratio': 4,
-        'layer_norm_eps': 1e-6,
-        'use_mask_token': False,
-    }
-    latent0, latent1, fine, middle, coarse = config.neck_dims
-    (folder / 'config.json').write_text(
-        json.dumps(
-            {
-                'model_type': 'depth_pro',
-                'architectures': ['DepthProForDepthEstimation'],
-                'patch_size': config.tile_size,
-                'fusion_hidden_size': config.decoder_dim,
-                'intermediate_hook_ids': list(reversed(config.intermediate_blocks)),
-                'intermediate_feature_dims': [latent1, latent0],
-                'scaled_images_feature_dims': [coarse, middle, fine],
-                'merge_padding_value': config.grid // 8,
-                'use_fov_model': True,
-                'image_model_config': vit,
-                'patch_model_config': vit,
-                'fov_model_config': vit,
-            }
-        )
-    )
-    tensors = to_transformers(network.state_dict())
-    save_file(tensors, folder / 'model.safetensors', {'format': 'pt'})
 
 
 def parity(tmp_path, config: DepthProConfig) -> tuple[float, float, float]:

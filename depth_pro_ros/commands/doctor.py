@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from depth_pro_ros.commands.options import add_model_options
+from depth_pro_ros.commands.options import add_model_options, picture_size
 
 
 def add_doctor(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -27,15 +27,12 @@ def add_doctor(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def run_doctor(args: argparse.Namespace) -> int:
     """Print all checks; 1 where the node would not run."""
-    import re
     import shutil
 
     from depth_pro_ros.doctor.check import screen, would_run
     from depth_pro_ros.doctor.examine import examine
 
-    size = re.fullmatch(r'(\d+)x(\d+)', args.image_size)
-    if size is None:
-        raise ValueError(f"--image-size '{args.image_size}' is not like 1280x720")
-    checks = examine(args.weights, args.device, args.precision, int(size[1]), int(size[2]))
+    size = picture_size('--image-size', args.image_size)
+    checks = examine(args.weights, args.device, args.precision, args.memory, *size)
     print(screen(checks, min(shutil.get_terminal_size().columns, 100)))
     return 0 if would_run(checks) else 1

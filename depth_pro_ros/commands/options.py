@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import re
 import sys
 from collections.abc import Callable, Sequence
 from typing import TypeVar
@@ -47,6 +48,14 @@ def positive(kind: Callable[[str], Number]) -> Callable[[str], Number]:
         return number
 
     return read
+
+
+def picture_size(option: str, text: str) -> tuple[int, int]:
+    """Read an option such as 1280x720. Raises ValueError."""
+    size = re.fullmatch(r'(\d+)x(\d+)', text)
+    if size is None:
+        raise ValueError(f"{option} '{text}' is not like 1280x720")
+    return int(size[1]), int(size[2])
 
 
 def report(failures: Sequence[str]) -> int:

@@ -16,7 +16,9 @@ from depth_pro_ros.doctor.system import (
 )
 
 
-def examine(weights: str, device: str, precision: str, width: int, height: int) -> list[Check]:
+def examine(
+    weights: str, device: str, precision: str, memory: str, width: int, height: int
+) -> list[Check]:
     """Check everything that the node needs with these parameters and images of this size."""
     checks = [
         check_python(),
@@ -27,7 +29,7 @@ def examine(weights: str, device: str, precision: str, width: int, height: int) 
     if 'torch' in sys.modules:
         checks += [
             attempt('Weights', check_weights, weights),
-            attempt('Memory', check_memory, weights, device, precision),
+            attempt('Memory', check_memory, weights, device, precision, memory),
         ]
     ros, rmw = check_ros()
     checks.append(ros)

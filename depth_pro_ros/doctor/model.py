@@ -78,7 +78,7 @@ def free_bytes(folder: Path) -> int:
     return shutil.disk_usage(folder).free
 
 
-def check_memory(weights: str, device: str, precision: str) -> Check:
+def check_memory(weights: str, device: str, precision: str, memory: str) -> Check:
     """Check that the device has the memory that a frame takes."""
     import torch
 

@@ -1,0 +1,1 @@
+"""How fast, how large and how exact: ours beside others, with the same weights and picture."""

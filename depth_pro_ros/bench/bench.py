@@ -1,0 +1,208 @@
+"""The benchmark: sides alternate, precision by precision; what comes out of it."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import platform
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.flop_counter import FlopCounterMode
+from tqdm import tqdm
+
+from depth_pro_ros.bench.lively import lively_network
+from depth_pro_ros.bench.sides import installed_rivals
+from depth_pro_ros.bench.worker import Timing, Worker
+from depth_pro_ros.devices import PRECISIONS, choose_device
+from depth_pro_ros.network import DepthPro, DepthProConfig
+from depth_pro_ros.network.checkpoint import load_network, save_network
+from depth_pro_ros.network.weights import find_weights
+
+PRODUCT_SIZE = 4096
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One side in one precision."""
+
+    side: str
+    precision: str
+    p50_s: float
+    p95_s: float
+    frames_per_s: float
+    peak_bytes: int
+    load_s: float
+    warm_up_s: float
+    share_of_product_rate: float
+    """Operations of the unfolded network a second, over those of a plain matrix product."""
+    depth_difference: tuple[float, float, float]
+    """Median, 99th percentile and largest relative difference from the reference."""
+    focal_difference: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """All rows of one run, the first being the reference, and the machine they are of."""
+
+    machine: str
+    picture: str
+    network: str
+    product_gflops: dict[str, float]
+    rows: list[Row]
+
+    def markdown(self) -> str:
+        """Give a table; ratios are of times, the reference being 1."""
+        products = ', '.join(f'{rate:.0f} in {p}' for p, rate in self.product_gflops.items())
+        lines = [
+            f'{self.machine}; {self.picture}; {self.network}; a {PRODUCT_SIZE}^3 product reaches '
+            f'{products} GFLOP/s.',
+            '',
+            '| | precision | p50 s | p95 s | frames/s | time, ratio | peak memory '
+            '| of product rate | depth differs by (median, 99 %, most) | focal length by |',
+            '|---|---|---|---|---|---|---|---|---|---|',
+        ]
+        for row in self.rows:
+            depth = ', '.join(f'{value:.1e}' for value in row.depth_difference)
+            lines.append(
+                f'| {row.side} | {row.precision} | {row.p50_s:.3f} | {row.p95_s:.3f} '
+                f'| {row.frames_per_s:.3g} | {row.p50_s / self.rows[0].p50_s:.3f} '
+                f'| {row.peak_bytes / 1e9:.2f} GB | {row.share_of_product_rate:.0%} '
+                f'| {depth} | {row.focal_difference:.1e} |'
+            )
+        return '\n'.join(lines)
+
+    def write(self, path: Path) -> None:
+        """Write everything as JSON."""
+        path.write_text(json.dumps(dataclasses.asdict(self), indent=1) + '\n')
+
+
+def bench(
+    weights: str,
+    precisions: Sequence[str],
+    device: str,
+    size: tuple[int, int],
+    rounds: int,
+    memory: str = 'auto',
+) -> Report:
+    """Compare ours with every other Depth Pro that is installed.
+
+    weights: `small`, `depth_pro` or a file, or `random` for lively random ones of the official
+    size. precisions: beside fp32, whose first side is the reference of all differences.
+    size: (width, height) of the picture. rounds: timed pictures a side, after one that is not.
+    Raises RuntimeError where a side fails, ValueError.
+    """
+    target = choose_device(device)
+    width, height = size
+    rgb = picture(width, height)
+    with tempfile.TemporaryDirectory() as folder:
+        if weights == 'random':
+            path = Path(folder) / 'random.safetensors'
+            save_network(path, lively_network(DepthProConfig.large()), {'data': 'none: random'})
+        else:
+            path = find_weights(weights)
+        network = load_network(path)
+        flops, config = count_operations(network.config), network.config
+        del network
+        rates, rows, reference = dict[str, float](), list[Row](), None
+        for precision in dict.fromkeys(['fp32', *precisions]):
+            rates[precision] = product_gflops(target, PRECISIONS[precision])
+            sides = [*installed_rivals(config), 'depth_pro_ros']
+            for worker, timings in alternate(sides, rounds, path, device, precision, memory, rgb):
+                reference = reference or timings[0]
+                rows.append(row(worker, timings, reference, flops / rates[precision] / 1e9))
+    return Report(
+        describe_machine(target),
+        f'{width}x{height} picture, {rounds} times, from host to host',
+        f'weights {weights}, {flops / 1e12:.2f} TFLOP a frame unfolded',
+        rates,
+        rows,
+    )
+
+
+def alternate(
+    sides: Sequence[str], rounds: int, *arguments: Any
+) -> list[tuple[Worker, list[Timing]]]:
+    """Run the picture through the sides in turn, all of them loaded."""
+    with contextlib.ExitStack() as stack:
+        workers = [stack.enter_context(Worker(side, *arguments)) for side in sides]
+        timings: list[list[Timing]] = [[] for _ in sides]
+        for _ in tqdm(range(rounds), desc=f'{arguments[2]}: {" and ".join(sides)}'):
+            for worker, own in zip(workers, timings, strict=True):
+                own.append(worker.run())
+        return list(zip(workers, timings, strict=True))
+
+
+def row(worker: Worker, timings: list[Timing], reference: Timing, ideal_s: float) -> Row:
+    """Sum up what one side did."""
+    seconds = [timing.seconds for timing in timings]
+    p50_s, last = float(np.median(seconds)), timings[-1]
+    ours, theirs = last.depth_m.astype(np.float64), reference.depth_m.astype(np.float64)
+    with np.errstate(invalid='ignore'):
+        difference = np.abs(ours - theirs) / theirs
+    difference = difference[np.isfinite(difference)]
+    median, high = np.percentile(difference, [50, 99])
+    return Row(
+        worker.side,
+        worker.precision,
+        p50_s,
+        float(np.percentile(seconds, 95)),
+        1.0 / p50_s,
+        last.peak_bytes,
+        worker.facts['load_s'],
+        worker.facts['warm_up_s'],
+        ideal_s / p50_s,
+        (float(median), float(high), float(difference.max())),
+        abs(last.focal_px / reference.focal_px - 1.0),
+    )
+
+
+def count_operations(config: DepthProConfig) -> int:
+    """Count the floating-point operations of a frame through the unfolded network."""
+    with torch.device('meta'), FlopCounterMode(display=False) as counter:
+        network = DepthPro(config).eval()
+        network(torch.empty(1, 3, config.image_size, config.image_size))
+    return counter.get_total_flops()
+
+
+def product_gflops(device: torch.device, dtype: torch.dtype) -> float:
+    """Measure the rate of a large matrix product."""
+    a = torch.randn(PRODUCT_SIZE, PRODUCT_SIZE, device=device, dtype=dtype)
+    best = float('inf')
+    for _ in range(4):
+        began = time.perf_counter()
+        (a @ a)[0, 0].item()  # waits for the device
+        best = min(best, time.perf_counter() - began)
+    return 2 * PRODUCT_SIZE**3 / best / 1e9
+
+
+def picture(width: int, height: int) -> NDArray[np.uint8]:
+    """Give a picture with coarse and fine structure, always the same."""
+    rng = np.random.default_rng(0)
+    x, y = np.meshgrid(np.linspace(0, 1, width), np.linspace(0, 1, height))
+    waves = [
+        np.sin(2 * np.pi * (a * x[..., None] + b * y[..., None]) + phase)
+        for a, b, phase in zip(*rng.uniform(-9, 9, (2, 6, 3)), rng.uniform(0, 6, (6, 3)))
+    ]
+    values = 128 + 20 * sum(waves) + rng.normal(0, 4, (height, width, 3))
+    return np.clip(values, 0, 255).astype(np.uint8)
+
+
+def describe_machine(device: torch.device) -> str:
+    """Name the processor, its threads and the libraries."""
+    cpu = platform.processor() or platform.machine()
+    with contextlib.suppress(OSError):
+        lines = Path('/proc/cpuinfo').read_text().splitlines()
+        cpu = next((x.partition(': ')[2] for x in lines if x.startswith('model name')), cpu)
+    name = f'{cpu}, {os.cpu_count()} cores, {torch.get_num_threads()} threads'
+    if device.type == 'cuda':
+        name = f'{torch.cuda.get_device_name(device)} with {name}'
+    return f'{name}, torch {torch.__version__}'

@@ -1,0 +1,132 @@
+"""What is compared: each side takes a picture on the host and gives depth on the host."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import save_file
+
+from depth_pro_ros.devices import PRECISIONS, choose_device
+from depth_pro_ros.network import DepthPro, DepthProConfig
+from depth_pro_ros.network.checkpoint import load_network, to_transformers
+
+Answer = tuple[NDArray[np.float32], float]
+"""Depth (H, W) in metres, and the focal length in pixels."""
+Run = Callable[[NDArray[np.uint8]], Answer]
+
+
+def ours(weights: Path, device: str, precision: str, memory: str) -> Run:
+    """Give this package's estimator."""
+    from depth_pro_ros.estimator import DepthEstimator
+
+    estimator = DepthEstimator.from_pretrained(weights, device, precision, memory)
+
+    def run(rgb: NDArray[np.uint8]) -> Answer:
+        prediction = estimator.predict(rgb)
+        return prediction.depth_m, prediction.focal_px
+
+    return run
+
+
+def transformers(weights: Path, device: str, precision: str, memory: str) -> Run:
+    """Give transformers' model with its own preprocessing and postprocessing."""
+    import transformers as library
+
+    target, dtype = choose_device(device), PRECISIONS[precision]
+    with tempfile.TemporaryDirectory() as folder:
+        write_transformers_model(Path(folder), load_network(weights))
+        model = library.DepthProForDepthEstimation.from_pretrained(folder, dtype=dtype)
+        model = model.eval().to(target)
+    side = 4 * model.config.patch_size
+    processor = library.DepthProImageProcessor(size={'height': side, 'width': side})
+
+    def run(rgb: NDArray[np.uint8]) -> Answer:
+        with torch.inference_mode():
+            inputs = processor(images=rgb, return_tensors='pt', device=target)
+            outputs = model(pixel_values=inputs['pixel_values'].to(target, dtype))
+            answer: Any = processor.post_process_depth_estimation(
+                outputs, target_sizes=[rgb.shape[:2]]
+            )[0]
+            depth = answer['predicted_depth'].float().cpu().numpy()
+        return depth, float(answer['focal_length'])
+
+    return run
+
+
+def apple(weights: Path, device: str, precision: str, memory: str) -> Run:
+    """Give the network of an installed `depth_pro` package."""
+    import depth_pro
+    from depth_pro.depth_pro import DEFAULT_MONODEPTH_CONFIG_DICT as DEFAULT
+
+    checkpoint = weights.with_suffix('.pt')
+    torch.save(load_network(weights).state_dict(), checkpoint)
+    config = DEFAULT
+    config.checkpoint_uri = str(checkpoint)
+    model, transform = depth_pro.create_model_and_transforms(
+        config, choose_device(device), PRECISIONS[precision]
+    )
+    model.eval()
+
+    def run(rgb: NDArray[np.uint8]) -> Answer:
+        prediction = model.infer(transform(rgb))
+        return prediction['depth'].float().cpu().numpy(), float(prediction['focallength_px'])
+
+    return run
+
+
+SIDES: dict[str, Callable[[Path, str, str, str], Run]] = {
+    'depth_pro_ros': ours,
+    'transformers': transformers,
+    'depth_pro': apple,
+}
+
+
+def installed_rivals(config: DepthProConfig) -> list[str]:
+    """Give the other sides that are installed and can be what `config` describes."""
+    found = [name for name in ('transformers', 'depth_pro') if importlib.util.find_spec(name)]
+    if config == DepthProConfig.large():
+        return found
+    official_like = config.scales == 3 and not config.share_vit and not config.antialias
+    return [name for name in found if name == 'transformers' and official_like]
+
+
+def write_transformers_model(folder: Path, network: DepthPro) -> None:
+    """Write config.json and model.safetensors in the layout of transformers 4.49."""
+    config = network.config
+    vit = {
+        'model_type': 'dinov2',
+        'hidden_size': config.vit_width,
+        'num_hidden_layers': config.vit_depth,
+        'num_attention_heads': config.vit_heads,
+        'image_size': config.tile_size,
+        'patch_size': config.patch_size,
+        'mlp_ratio': 4,
+        'layer_norm_eps': 1e-6,
+        'use_mask_token': False,
+    }
+    latent0, latent1, fine, middle, coarse = config.neck_dims
+    described = {
+        'model_type': 'depth_pro',
+        'architectures': ['DepthProForDepthEstimation'],
+        'patch_size': config.tile_size,
+        'fusion_hidden_size': config.decoder_dim,
+        'intermediate_hook_ids': list(reversed(config.intermediate_blocks)),
+        'intermediate_feature_dims': [latent1, latent0],
+        'scaled_images_feature_dims': [coarse, middle, fine],
+        'merge_padding_value': config.grid // 8,
+        'use_fov_model': True,
+        'image_model_config': vit,
+        'patch_model_config': vit,
+        'fov_model_config': vit,
+    }
+    (folder / 'config.json').write_text(json.dumps(described))
+    tensors = to_transformers(network.state_dict())
+    save_file(tensors, folder / 'model.safetensors', {'format': 'pt'})

@@ -1,0 +1,46 @@
+"""`depth_pro bench`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from depth_pro_ros.commands.options import add_model_options, picture_size, positive
+
+
+def add_bench(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add `depth_pro bench`."""
+    parser = commands.add_parser(
+        'bench',
+        help='time, memory and exactness, beside other Depth Pros',
+        description='Runs one picture through this package and through every other Depth Pro that '
+        'is installed (transformers, depth_pro), with the same weights, in turn, each in a process '
+        'of its own. Prints a table; its first row is the reference.',
+    )
+    add_model_options(parser)
+    parser.add_argument(
+        '--preset',
+        choices=['small', 'large'],
+        help='small: the weights of that name; large: random weights of the official size',
+    )
+    parser.add_argument('--size', default='1920x1080', metavar='WxH', help='(%(default)s)')
+    parser.add_argument(
+        '--rounds', type=positive(int), default=5, metavar='N', help='timed pictures (%(default)s)'
+    )
+    parser.add_argument('--json', type=Path, metavar='FILE', help='write all figures there, too')
+    parser.set_defaults(run=run_bench)
+
+
+def run_bench(args: argparse.Namespace) -> int:
+    """Print the table."""
+    from depth_pro_ros.bench.bench import bench
+    from depth_pro_ros.devices import choose_device, choose_precision, precision_name
+
+    size = picture_size('--size', args.size)
+    weights = {'small': 'small', 'large': 'random', None: args.weights}[args.preset]
+    precision = precision_name(choose_precision(args.precision, choose_device(args.device)))
+    report = bench(weights, [precision], args.device, size, args.rounds, args.memory)
+    print(report.markdown())
+    if args.json:
+        report.write(args.json)
+    return 0
