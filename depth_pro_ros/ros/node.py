@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
@@ -262,9 +263,9 @@ class DepthProNode(LifecycleNode):
         self._loaded.set()
         self.health.trouble = str(error)
 
-    def _process(self, stream: CameraStream, frame: Frame) -> None:
-        reason = stream.process(frame, self.engine, self.parameters)
-        self._control.frame_done(stream.name, frame, reason)
+    def _process(self, stream: CameraStream, frame: Frame) -> Callable[[], None]:
+        publish = stream.process(frame, self.engine, self.parameters)
+        return lambda: self._control.frame_done(stream.name, frame, publish())
 
     def _report(self, stream: CameraStream, frame: Frame, error: Exception) -> None:
         if not self.context.ok():

@@ -140,14 +140,17 @@ class CameraStream:
 
     # Worker thread
 
-    def process(self, frame: Frame, engine: Engine, parameters: NodeParameters) -> str | None:
-        """Convert, predict, publish; what nobody subscribes to is not computed.
+    def process(
+        self, frame: Frame, engine: Engine, parameters: NodeParameters
+    ) -> Callable[[], str | None]:
+        """Convert and predict; what nobody subscribes to is not computed.
 
-        Gives the reason where there is no answer though nothing failed.
+        Gives what publishes the answer, on any thread, and tells the reason where there is none
+        though nothing failed.
         """
         wanted = self.topics.wanted()
         if not wanted:
-            return 'nobody subscribes to an output'
+            return lambda: 'nobody subscribes to an output'
         started_s = time.monotonic()
         header = frame.image.header
         age_s = self._age_s(header)
@@ -155,7 +158,7 @@ class CameraStream:
             self.health.frames_lost()
             reason = f'a frame of {age_s:.2f} s is dropped (max_age_s {parameters.max_age_s:g})'
             self.warn('stale', reason)
-            return reason
+            return lambda: reason
         if not header.frame_id:
             self.warn('header', 'the image has an empty frame_id: no consumer can place its depth')
         view = self._calibration.view(
@@ -169,21 +172,9 @@ class CameraStream:
             )
         depth_m, camera = self._estimate(view, frame, engine, parameters, wanted)
 
-        def publish(output: str, message: Any) -> None:
-            if frame.generation != self._generation:
-                raise OutdatedError('the node was stopped, or time went back')
-            self.topics.outputs[output].publish(message)
-
-        try:
-            if 'info' in wanted:
-                publish('info', messages.info_from_intrinsics(header, camera))
-            if depth_m is not None:
-                publish_depth(publish, wanted, header, depth_m, view.rgb, camera, parameters)
-        except OutdatedError as error:
-            self.health.frames_lost()
-            return str(error)
-        self._account(header, started_s, parameters)
-        return None
+        return lambda: self._publish(
+            frame, wanted, depth_m, view.rgb, camera, parameters, started_s
+        )
 
     def _estimate(
         self,
@@ -302,6 +293,37 @@ class CameraStream:
             return None
         self._range_stamp = measured.header.stamp
         return measured
+
+    # Publisher's thread
+
+    def _publish(
+        self,
+        frame: Frame,
+        wanted: set[str],
+        depth_m: NDArray[np.float32] | None,
+        rgb: NDArray[np.uint8],
+        camera: Intrinsics,
+        parameters: NodeParameters,
+        started_s: float,
+    ) -> str | None:
+        """Publish; gives the reason where that is not done."""
+        header = frame.image.header
+
+        def publish(output: str, message: Any) -> None:
+            if frame.generation != self._generation:
+                raise OutdatedError('the node was stopped, or time went back')
+            self.topics.outputs[output].publish(message)
+
+        try:
+            if 'info' in wanted:
+                publish('info', messages.info_from_intrinsics(header, camera))
+            if depth_m is not None:
+                publish_depth(publish, wanted, header, depth_m, rgb, camera, parameters)
+        except OutdatedError as error:
+            self.health.frames_lost()
+            return str(error)
+        self._account(header, started_s, parameters)
+        return None
 
     def _account(self, header: Header, started_s: float, parameters: NodeParameters) -> None:
         """Tell the diagnostics of a frame that was answered."""

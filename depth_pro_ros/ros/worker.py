@@ -1,4 +1,4 @@
-"""The newest-wins mailbox and the one thread that touches the network."""
+"""The newest-wins mailbox, the one thread that touches the network, and the one that publishes."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Hashable
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Generic, TypeVar
 
 Key = TypeVar('Key', bound=Hashable)
@@ -62,7 +63,8 @@ class Worker(threading.Thread, Generic[Key, Item]):
 
     prepare: an exception in it, as any that nothing else catches, ends the worker through
     `on_failure`.
-    process: an exception in it goes to `on_error`, and the next item is taken.
+    process: gives what remains to be done for the item. That runs on a second thread beside the
+    next item's `process`, in order. An exception in either goes to `on_error`.
     finish: runs at the end in any case.
     period_s: least time between two items' starts; a change of it takes effect at once.
     """
@@ -71,7 +73,7 @@ class Worker(threading.Thread, Generic[Key, Item]):
         self,
         mailbox: Mailbox[Key, Item],
         prepare: Callable[[], None],
-        process: Callable[[Key, Item], None],
+        process: Callable[[Key, Item], Callable[[], None]],
         finish: Callable[[], None],
         on_error: Callable[[Key, Item, Exception], None],
         on_failure: Callable[[Exception], None],
@@ -100,7 +102,12 @@ class Worker(threading.Thread, Generic[Key, Item]):
             self._finish()
 
     def _work(self) -> None:
-        started = -math.inf
+        with ThreadPoolExecutor(1, 'depth_pro_publisher') as publisher:
+            self._work_beside(publisher)
+
+    def _work_beside(self, publisher: ThreadPoolExecutor) -> None:
+        started, pending = -math.inf, Future[None]()
+        pending.set_result(None)
         while True:
             while (left := started + self._period_s() - time.monotonic()) > 0.0:
                 if self._stopping.wait(min(left, MAX_WAIT_S)):
@@ -110,6 +117,15 @@ class Worker(threading.Thread, Generic[Key, Item]):
                 return
             started = time.monotonic()
             try:
-                self._process(*turn)
+                deliver = self._process(*turn)
             except Exception as error:
                 self._on_error(*turn, error)
+                continue
+            pending.result()  # one at a time, so that none piles up
+            pending = publisher.submit(self._deliver, turn, deliver)
+
+    def _deliver(self, turn: tuple[Key, Item], deliver: Callable[[], None]) -> None:
+        try:
+            deliver()
+        except Exception as error:
+            self._on_error(*turn, error)
