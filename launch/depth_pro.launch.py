@@ -11,11 +11,11 @@ import yaml
 from launch import LaunchContext, LaunchDescription
 from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from launch.conditions import IfCondition
-from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
+from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
-from launch_ros.substitutions import FindPackageShare
 
+from depth_pro_ros.ros.launching import shared
 from depth_pro_ros.ros.parameters import constraints, specs
 
 
@@ -116,7 +116,7 @@ def remappings(context: LaunchContext) -> list[tuple[str, str]]:
 
 def rviz() -> Node:
     """Gives RViz, with the absolute topics of its configuration moved into the namespace."""
-    config = PathJoinSubstitution([FindPackageShare('depth_pro_ros'), 'config', 'depth_pro.rviz'])
+    config = shared('config', 'depth_pro.rviz')
     outputs = ('depth/image_color', 'depth/image', 'points')
     return Node(
         condition=IfCondition(LaunchConfiguration('rviz')),

@@ -10,10 +10,9 @@ Every argument of depth_pro.launch.py is one of this file too.
 from __future__ import annotations
 
 from launch import LaunchDescription
-from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription
-from launch.launch_description_sources import PythonLaunchDescriptionSource
-from launch.substitutions import PathJoinSubstitution
-from launch_ros.substitutions import FindPackageShare
+from launch.actions import DeclareLaunchArgument
+
+from depth_pro_ros.ros.launching import depth_pro
 
 
 def generate_launch_description() -> LaunchDescription:
@@ -22,17 +21,12 @@ def generate_launch_description() -> LaunchDescription:
         'cameras': ('[front, left, rear]', 'names of the cameras'),
         'image': ('image_raw', 'image topic below the name of a camera'),
     }
-    share = FindPackageShare('depth_pro_ros')
     return LaunchDescription(
         [
             *(
                 DeclareLaunchArgument(name, default_value=default, description=text)
                 for name, (default, text) in arguments.items()
             ),
-            IncludeLaunchDescription(
-                PythonLaunchDescriptionSource(
-                    PathJoinSubstitution([share, 'launch', 'depth_pro.launch.py'])
-                )
-            ),
+            depth_pro(),
         ]
     )

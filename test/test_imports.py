@@ -15,6 +15,8 @@ ROS = {
     *('rclpy', 'sensor_msgs', 'std_msgs', 'std_srvs', 'lifecycle_msgs'),
     *('diagnostic_msgs', 'rcl_interfaces'),
 }
+LAUNCH = {'launch', 'launch_ros'}
+"""Not among the ROS wheels: the node must run without them."""
 CLI = {'cli', 'commands'}
 PROGRAMS = {'bags', 'bench', *CLI, 'demo', 'doctor', 'evaluation', 'offline', 'ros', 'training'}
 """What stands on the estimator, and nothing stands on."""
@@ -67,6 +69,14 @@ def test_dependencies_point_one_way(path):
     assert not own & FORBIDDEN.get(part_of(path), set())
     if part_of(path) not in ('ros', 'demo'):
         assert not {name.split('.')[0] for name in names} & ROS
+
+
+def test_only_launch_files_load_what_only_ros_installations_have():
+    users = {path.name for path in FILES if LAUNCH & {n.split('.')[0] for n in imported(path)}}
+    assert users == {'launching.py'}
+    assert not [path for path in FILES if 'depth_pro_ros.ros.launching' in imported(path)]
+    for path in (PACKAGE.parent / 'launch').glob('*.py'):
+        assert 'depth_pro_ros.ros.launching' in imported(path), path
 
 
 @pytest.mark.parametrize(
