@@ -104,6 +104,9 @@ def test_names_of_results_do_not_clash(tmp_path):
     paths = [tmp_path / name for name in ('a/x.jpg', 'a/x.png', 'b/x.png', 'c/a/x.jpg', 'y.png')]
     found = unique_names(paths)
     assert found == ['a_x_jpg_0', 'a_x_png', 'b_x_png', 'a_x_jpg_1', 'y']
+    paths = [tmp_path / name for name in ('p/a/x.png', 'q/a/x.png', 'a_x_png.png', 'a_x_png_0.png')]
+    found = unique_names(paths)
+    assert len({*found}) == 4 and found[3] == 'a_x_png_0'
 
 
 def test_the_focal_length_of_a_clip_forgives_frames_that_are_far_off():
@@ -272,6 +275,38 @@ def test_a_folder_that_cannot_be_written_is_said_before_anything_is_computed(fol
     with pytest.raises(WriteError, match='cannot write into'):
         estimate_files(estimator, [folder], tmp_path / 'file' / 'out', Settings('w'))
     assert estimator.focals == []
+
+
+def test_results_of_another_input_are_not_overwritten(tmp_path, monkeypatch):
+    for name in 'ab':
+        picture(tmp_path / name / 'x.png', brightness=ord(name))
+    out, settings = tmp_path / 'out', Settings('w', formats=('npz',))
+    estimate_files(Estimator(), [tmp_path / 'a' / 'x.png'], out, settings)
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    estimator = Estimator()
+    message = f'{out}/x.json belongs to {tmp_path}/a/x.png, and .*/b/x.png would take its place'
+    with pytest.raises(WriteError, match=message):
+        estimate_files(estimator, [tmp_path / 'b'], out, settings)
+    assert estimator.focals == []
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+    monkeypatch.chdir(tmp_path / 'a')  # the same file, named from elsewhere: finished
+    assert estimate_files(estimator, ['x.png'], out, settings) == [] and estimator.focals == []
+    (out / 'x.json').write_text('{"shapes": []}')  # what another program keeps beside a picture
+    with pytest.raises(WriteError, match='belongs to something else'):
+        estimate_files(estimator, ['x.png'], out, settings)
+
+
+def test_what_is_there_of_another_video_is_not_thrown_away(tmp_path):
+    for name in 'ab':
+        (tmp_path / name).mkdir()
+        make_video(tmp_path / name / 'clip.avi')
+    with pytest.raises(KeyboardInterrupt):
+        estimate_files(Estimator(9 + 4), [tmp_path / 'a'], tmp_path / 'out', Settings('w'))
+    with pytest.raises(WriteError, match='belongs to .*/a/clip.avi'):
+        estimate_files(Estimator(), [tmp_path / 'b'], tmp_path / 'out', Settings('w'))
+    again = Estimator()
+    assert estimate_files(again, [tmp_path / 'a'], tmp_path / 'out', Settings('w')) == []
+    assert len(again.focals) == 5
 
 
 def test_a_video_that_does_not_come_out_whole_is_no_result(tmp_path, monkeypatch):

@@ -9,13 +9,13 @@ from tqdm import tqdm
 
 from depth_pro_ros.estimator import DepthEstimator
 from depth_pro_ros.images import ImageError, WriteError, prepare_folder
-from depth_pro_ros.offline.inputs import Clip, find_clips
-from depth_pro_ros.offline.outputs import check_formats
+from depth_pro_ros.offline.inputs import Clip, Source, find_clips
+from depth_pro_ros.offline.outputs import beside, check_formats, read_record
 from depth_pro_ros.offline.pictures import estimate_pictures
 from depth_pro_ros.offline.run import Records, Run, Settings, failed
 from depth_pro_ros.offline.summary import Summary
 from depth_pro_ros.offline.video import count_frames
-from depth_pro_ros.offline.videos import estimate_video
+from depth_pro_ros.offline.videos import VideoFiles, estimate_video
 
 
 def estimate_files(
@@ -25,11 +25,13 @@ def estimate_files(
 
     Finished files of an earlier run are skipped. `summary.jsonl` has a line for each file.
     Returns a message for each file that failed; all the others are done, unless the disk is full.
-    Raises WriteError where `output` cannot be written at all.
+    Raises WriteError where `output` cannot be written at all, or has results of other inputs under
+    the names of these.
     """
     check_formats(settings.formats or ())
     prepare_folder(output)
     clips, failures = find_clips(inputs, output)
+    check_owners([source for clip in clips for source in clip.sources], output)
     clips, lengths, unreadable = measure(clips)
     summary = Summary(output / 'summary.jsonl')
     with tqdm(total=sum(lengths), unit='frame') as bar:
@@ -43,6 +45,19 @@ def estimate_files(
         except WriteError as error:
             failures.append(str(error))
     return failures
+
+
+def check_owners(sources: Sequence[Source], output: Path) -> None:
+    """Raise WriteError where results of other inputs have the names that these would take."""
+    for source in sources:
+        stem = output / source.name
+        for path in (beside(stem, '.json'), VideoFiles(stem).unfinished):
+            owner = (read_record(path) or {}).get('input', 'something else')
+            if path.exists() and owner != source.key:
+                raise WriteError(
+                    f'{path} belongs to {owner}, and {source.path} would take its place: choose '
+                    'another --output'
+                )
 
 
 def start(run: Run, clip: Clip, length: int) -> Records:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import glob
+import itertools
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,6 +24,11 @@ class Source:
     path: Path
     name: str
 
+    @property
+    def key(self) -> str:
+        """Tell it from all other files, wherever the command is run."""
+        return file_key(self.path)
+
 
 @dataclasses.dataclass(frozen=True)
 class Clip:
@@ -33,6 +40,11 @@ class Clip:
     def is_video(self) -> bool:
         """Tell whether it is a video file."""
         return self.sources[0].path.suffix.lower() in VIDEOS
+
+
+def file_key(path: Path) -> str:
+    """Give the path of a file as records name it: absolute, but as the user sees it."""
+    return os.path.abspath(path)
 
 
 def find_clips(inputs: Sequence[str | Path], output: Path) -> tuple[list[Clip], list[str]]:
@@ -100,7 +112,11 @@ def unique_names(paths: Sequence[Path]) -> list[str]:
         else '_'.join([path.parent.name, path.stem, path.suffix[1:]]).strip('_')
         for path in paths
     ]
-    return [
-        name if longer.count(name) == 1 else f'{name}_{longer[:index].count(name)}'
-        for index, name in enumerate(longer)
-    ]
+    taken, names = set(longer), []
+    for name in longer:
+        if longer.count(name) > 1:
+            numbered = (f'{name}_{index}' for index in itertools.count())
+            name = next(each for each in numbered if each not in taken)
+        taken.add(name)
+        names.append(name)
+    return names

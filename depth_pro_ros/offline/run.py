@@ -13,7 +13,7 @@ from tqdm import tqdm
 from depth_pro_ros.camera import Intrinsics, fov_from_focal
 from depth_pro_ros.estimator import DepthEstimator, OutOfMemoryError
 from depth_pro_ros.images import ImageError, exif_focal_px
-from depth_pro_ros.offline.inputs import Source
+from depth_pro_ros.offline.inputs import Source, file_key
 from depth_pro_ros.offline.outputs import Range, read_record
 from depth_pro_ros.offline.summary import Record
 
@@ -54,7 +54,7 @@ class Run:
     def finished(self, source: Source, record_path: Path) -> Record | None:
         """Give the record of a file that was done before, the same way and not changed since."""
         record = read_record(record_path)
-        if record is None or record.get('input') != str(source.path):
+        if record is None or record.get('input') != source.key:
             return None
         try:
             is_newer = record_path.stat().st_mtime >= source.path.stat().st_mtime
@@ -82,7 +82,7 @@ def make_record(
 ) -> Record:
     """Give what is worth knowing of a picture or video: its camera, and the range of its depth."""
     return {
-        'input': str(source.path),
+        'input': source.key,
         'status': 'done',
         **dataclasses.asdict(camera),
         'fov_deg': fov_from_focal(camera.fx, camera.width),
@@ -97,7 +97,7 @@ def failed(path: Path, error: Exception) -> Record:
     """Give the record of a file that could not be done."""
     message = str(error)
     named = message if str(path) in message else f'{path}: {message}'
-    return {'input': str(path), 'status': 'failed', 'error': named}
+    return {'input': file_key(path), 'status': 'failed', 'error': named}
 
 
 class Stopwatch:

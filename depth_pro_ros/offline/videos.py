@@ -33,7 +33,7 @@ class VideoFiles:
     """Where the results of a video lie, and those of its frames until the video is whole."""
 
     stem: Path
-    frames: int
+    frames: int = 0
 
     @property
     def video(self) -> Path:
@@ -49,6 +49,11 @@ class VideoFiles:
     def parts(self) -> Path:
         """Frames for the video, kept so that a run that is cut off goes on where it was."""
         return self.stem.with_name(f'.{self.stem.name}.parts')
+
+    @property
+    def unfinished(self) -> Path:
+        """The record until the video is whole."""
+        return self.parts / 'record.json'
 
     def part(self, index: int) -> Path:
         """One frame for the video."""
@@ -84,7 +89,7 @@ def estimate_video(run: Run, source: Source, frames: int) -> Records:
         estimate_frames(run, source, files, settled)
         parts = [files.part(index) for index in range(frames)]
         write_video(files.video, parts, frame_rate(source.path))
-        record = read_record(files.parts / 'record.json') or {}
+        record = read_record(files.unfinished) or {}
         record |= {'frames': frames, 'seconds': watch.seconds()}
         write_record(files.record, record)
         shutil.rmtree(files.parts, ignore_errors=True)
@@ -96,7 +101,7 @@ def estimate_video(run: Run, source: Source, frames: int) -> Records:
 
 def settle_video(run: Run, source: Source, files: VideoFiles) -> Settled:
     """Give the focal length and the colours of a video, as the run that was cut off had them."""
-    unfinished = run.finished(source, files.parts / 'record.json')
+    unfinished = run.finished(source, files.unfinished)
     if unfinished is not None:
         return Settled(**unfinished['clip'])
     shutil.rmtree(files.parts, ignore_errors=True)  # made by other weights, or of another video
@@ -104,7 +109,7 @@ def settle_video(run: Run, source: Source, files: VideoFiles) -> Settled:
     focal_px = run.settings.focal_px
     pictures = (rgb for _, rgb in read_frames(source.path, samples(files.frames)))
     settled = settle(run.estimator, ((rgb, focal_px) for rgb in pictures))
-    write_record(files.parts / 'record.json', video_record(run, source, settled))
+    write_record(files.unfinished, video_record(run, source, settled))
     return settled
 
 
