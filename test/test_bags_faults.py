@@ -183,6 +183,17 @@ def test_a_storage_against_the_suffix_of_the_output(run, tmp_path):
     assert 'is a name for mcap' in complaint(run(source, 'out.mcap', '--storage', 'sqlite3'))
 
 
+def test_workers_without_ray_are_not_ignored(run, tmp_path, monkeypatch):
+    source = camera_bag(tmp_path / 'in')
+    need = "pip install 'depth_pro_ros[ray]'"
+    assert f'--workers needs --engine ray ({need})' in complaint(run(source, 'a', '--workers', 2))
+    monkeypatch.setitem(sys.modules, 'ray', None)
+    monkeypatch.delitem(sys.modules, 'depth_pro_ros.bags.ray_engine', raising=False)
+    told = complaint(run(source, 'a', '--workers', 2, '--engine', 'ray'))
+    assert told == f'depth_pro: ray is missing: {need}\n'
+    assert left(tmp_path) == {'in'}
+
+
 def test_an_output_that_exists_is_left_as_it_is(run, tmp_path):
     source = camera_bag(tmp_path / 'in')
     (tmp_path / 'out').mkdir()

@@ -11,7 +11,7 @@ import pytest
 from bag_helpers import camera_bag, read_bag
 
 from depth_pro_ros.bags.jobs import convert_bags
-from depth_pro_ros.bags.options import BagOptions, ModelChoice
+from depth_pro_ros.bags.options import BagError, BagOptions, ModelChoice
 
 pytestmark = pytest.mark.ray
 DEPTH = '/depth_pro/depth/image'
@@ -66,6 +66,34 @@ def test_three_bags_are_complete_though_a_worker_is_killed(
         found, before = read_bag(output / name), read_bag(tmp_path / 'bags' / name)
         assert {topic: found[topic] for topic in before} == before
         assert [t for t, _ in found[DEPTH]] == [t for t, _ in before['/camera/image_raw']]
+
+
+def test_a_bag_is_begun_three_times_and_done_when_it_is_whole(
+    cluster, tiny_weights, tmp_path, monkeypatch
+):
+    from depth_pro_ros.bags import ray_engine
+
+    begun = tmp_path / 'begun'
+
+    class MortalWorker(ray_engine.BagWorker):
+        def convert(self, job):
+            with begun.open('a') as file:
+                print(job.source.name, file=file)
+            if job.source.name == 'a':
+                super().convert(job)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    monkeypatch.setattr(ray_engine, 'BagWorker', MortalWorker)
+    for name in 'ab':
+        camera_bag(tmp_path / 'bags' / name)
+    model = ModelChoice(tiny_weights, 'cpu', 'fp32')
+    output = tmp_path / 'out'
+    (failure,) = convert_bags(tmp_path / 'bags', output, BagOptions(), model, 2, 'ray')
+    assert failure.startswith(f'{tmp_path}/bags/b: a worker was lost: ')
+    assert sorted(begun.read_text().split()) == ['a', *'bbb']
+    assert [path.name for path in output.iterdir()] == ['a'] and read_bag(output / 'a')[DEPTH]
+    with pytest.raises(BagError, match='exists already'):  # not taken for made by a lost worker
+        convert_bags(tmp_path / 'bags' / 'b', output / 'a', BagOptions(), model, 1, 'ray')
 
 
 def test_missing_weights_end_in_one_error(cluster, tmp_path):

@@ -33,8 +33,11 @@ def convert_bags(
 
     engine: `local`, one bag after the other, or `ray`, with `workers` bags at a time. Of a folder,
     what exists already is left as it is. Returns one message for each bag that failed, wholly or
-    in part; raises BagError where there is nothing to do, and what `ModelChoice.load` raises.
+    in part; raises BagError where there is nothing to do, or `workers` are given without Ray, and
+    what `ModelChoice.load` raises.
     """
+    if workers is not None and engine != 'ray':
+        raise BagError("--workers needs --engine ray (pip install 'depth_pro_ros[ray]')")
     jobs = find_jobs(source, output)
     if engine == 'ray':
         from depth_pro_ros.bags.ray_engine import convert_on_ray

@@ -53,8 +53,7 @@ def aside(output: Path) -> Iterator[Path]:
     What an earlier run left there is removed. Raises BagError where the output exists, cannot be
     written, or is being written by another process.
     """
-    if output.exists():
-        raise BagError(f'{output} exists already: remove it, or choose another name')
+    check_is_free(output)
     folder = unfinished(output)
     with explained(output):
         folder.mkdir(parents=True, exist_ok=True)
@@ -68,6 +67,12 @@ def aside(output: Path) -> Iterator[Path]:
                 os.replace(folder / output.name, output)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def check_is_free(output: Path) -> None:
+    """Raise BagError where there is something already."""
+    if output.exists():
+        raise BagError(f'{output} exists already: remove it, or choose another name')
 
 
 def unfinished(output: Path) -> Path:

@@ -44,7 +44,7 @@ def add_bag(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
         add(flag, type=kind, default=getattr(default, name), help=f'{unit} (%(default)s)')
     add('--namespace', default=default.namespace, help='of the new topics (%(default)s)')
     add('--engine', choices=['local', 'ray'], default='local', help='ray: bags side by side')
-    workers = 'of Ray (default: one a GPU, or one a machine)'
+    workers = 'of --engine ray (default: one a GPU, or one a machine)'
     add('--workers', type=positive(int), metavar='N', help=workers)
     add_model_options(parser)
     parser.set_defaults(run=run_bag)
