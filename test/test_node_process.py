@@ -19,6 +19,8 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.qos import ReliabilityPolicy
 from ros_helpers import Peer, picture, rgb_message, running_node, wait_until
 
+QOS = 'qos_overrides./depth_pro/depth/image.publisher.'
+
 
 @pytest.fixture
 def start():
@@ -106,6 +108,11 @@ def test_a_signal_in_the_middle_of_an_inference_too(start, stop):
         ({'max_depth': '99999.0'}, 'max_depth'),
         ({'max_depth': 'far'}, 'max_depth must be of type float'),
         ({'min_depth': '5', 'max_depth': '2'}, 'is not less than max_depth'),
+        (
+            {QOS + 'reliability': 'nonsense'},
+            'cannot publish /depth_pro/depth/image with its qos_ov',
+        ),
+        ({QOS + 'depth': 'many'}, "expecting type 'INTEGER'"),
     ],
     ids=str,
 )

@@ -63,7 +63,7 @@ def run() -> int:
             spin_some(executor, node)
         failure = node.failure
     except ParameterError as error:
-        failure = error
+        failure = error if rclpy.ok() else None  # a signal makes publishers fail, too
     except ExternalShutdownException:
         pass
     except Exception:

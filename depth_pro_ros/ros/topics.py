@@ -6,12 +6,15 @@ import copy
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from rclpy.exceptions import ParameterException
 from rclpy.node import Node
 from rclpy.publisher import Publisher
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy, qos_profile_sensor_data
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2, Range
+
+from depth_pro_ros.ros.parameters import ParameterError
 
 BEST_EFFORT, RELIABLE = ReliabilityPolicy.BEST_EFFORT, ReliabilityPolicy.RELIABLE
 VOLATILE, TRANSIENT_LOCAL = DurabilityPolicy.VOLATILE, DurabilityPolicy.TRANSIENT_LOCAL
@@ -31,16 +34,14 @@ class CameraTopics:
     """The publishers of a camera, and its subscriptions while there are any."""
 
     def __init__(self, node: Node, camera: str) -> None:
-        """camera: its name, or '' for the only one, whose topics have no name in them."""
+        """camera: its name, or '' for the only one, whose topics have no name in them.
+
+        Raises ParameterError where a topic cannot be published, as with nonsense in qos_overrides.
+        """
         self._node = node
         self._prefix = f'{camera}/' if camera else ''
         self.outputs: dict[str, Publisher] = {
-            name: node.create_publisher(
-                kind,
-                f'~/{self._prefix}{topic}',
-                QoSProfile(depth=2, reliability=RELIABLE),
-                qos_overriding_options=QoSOverridingOptions.with_default_policies(),
-            )
+            name: self._publisher(kind, f'~/{self._prefix}{topic}')
             for name, (kind, topic) in OUTPUTS.items()
         }
         self.inputs: list[Subscription] = []
@@ -82,6 +83,20 @@ class CameraTopics:
             for peer in self._node.get_publishers_info_by_topic(source.topic_name):
                 if reason := qos_fault(peer.qos_profile, source.qos_profile):
                     yield source.topic_name, reason
+
+    def _publisher(self, kind: type, topic: str) -> Publisher:
+        try:
+            return self._node.create_publisher(
+                kind,
+                topic,
+                QoSProfile(depth=2, reliability=RELIABLE),
+                qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+            )
+        except (RuntimeError, ParameterException) as error:
+            raise ParameterError(
+                f'cannot publish {self._node.resolve_topic_name(topic)} with its qos_overrides: '
+                f'{error}'
+            ) from error
 
     def _subscribe(self, kind: type, topic: str, callback: Callable[[Any], None]) -> None:
         self.inputs.append(
