@@ -74,7 +74,7 @@ def parameter_arguments() -> list[DeclareLaunchArgument]:
 
 def launch_type(default: object) -> object:
     """Gives the type that an argument's text is read as."""
-    return list[str] if isinstance(default, list) else type(default)
+    return list[type(default[0])] if isinstance(default, list) else type(default)
 
 
 def node(context: LaunchContext, given: set[str]) -> list[Node]:

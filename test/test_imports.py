@@ -37,6 +37,7 @@ FORBIDDEN = {
     'point_cloud': {'network', 'estimator', 'images', *PROGRAMS},
     'focal': {'network', 'estimator', 'camera', 'images', *PROGRAMS},
     'scale': {'network', 'estimator', 'images', *PROGRAMS},
+    'scan': {'network', 'estimator', 'images', *PROGRAMS},
     'edges': {'network', 'estimator', 'camera', 'images', *PROGRAMS},
     'calibration_file': {'network', 'estimator', *PROGRAMS},
     'compressed_depth': {'network', 'estimator', 'camera', 'images', *PROGRAMS},
@@ -94,6 +95,7 @@ def test_only_launch_files_load_what_only_ros_installations_have():
         ('depth_pro_ros.evaluation.datasets', {'torch', 'h5py', 'scipy'}),
         ('depth_pro_ros.focal', {'torch', 'numpy', 'rclpy'}),
         ('depth_pro_ros.scale', {'torch', 'rclpy'}),
+        ('depth_pro_ros.scan', {'torch', 'rclpy'}),
         ('depth_pro_ros.compressed_depth', {'torch', 'rclpy'}),
     ],
 )

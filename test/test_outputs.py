@@ -9,12 +9,14 @@ import pytest
 pytest.importorskip('rclpy', reason='no ROS 2: neither sourced nor as wheels')
 
 from ros_helpers import header, picture, rgb_message, running_node, wait_until
-from sensor_msgs.msg import Range
+from sensor_msgs.msg import LaserScan, Range
 from test_node import answers, cloud_arrays, depth_array
 
+from depth_pro_ros.camera import Intrinsics
 from depth_pro_ros.compressed_depth import decode_depth
-from depth_pro_ros.ros.stream import Frame, fresh_range
+from depth_pro_ros.ros.anchors import MAX_AGE_S, belongs
 from depth_pro_ros.scale import LEAST
+from depth_pro_ros.scan import depth_at_points, scan_points
 
 
 @pytest.mark.parametrize('encoding', ['32FC1', '16UC1'])
@@ -82,9 +84,9 @@ def test_a_rangefinder_sets_the_scale_and_an_implausible_one_does_not(tiny_weigh
                 message.header.stamp.nanosec = index
                 found.header.stamp.nanosec = index
                 sensor.publish(found)
-                wait_until(lambda: stream._range and stream._range.header == found.header)
+                wait_until(lambda: stream._measured and stream._measured.header == found.header)
                 answers(peer, message, ['depth'])
-            assert stream._range.range == pytest.approx(found.range)
+            assert stream._measured.range == pytest.approx(found.range)
             return depth_array(answers(peer, message, ['depth'])[0])
 
         assert np.isfinite(plain).all()
@@ -102,8 +104,48 @@ def test_a_rangefinder_sets_the_scale_and_an_implausible_one_does_not(tiny_weigh
         assert anchor.factor == 1.0
 
 
+def test_a_laser_scan_sets_the_scale(tiny_weights):
+    pose = [0.02, 0.01, 0.03, 1.5707963, -1.5707963, 0.0]
+    with running_node(
+        tiny_weights,
+        wanted=('depth',),
+        scale_anchor='scan',
+        scan_pose=pose,
+        intrinsics='fixed',
+        focal_px=80.0,
+        min_depth=0.0,
+        max_depth=10000.0,
+    ) as (node, peer):
+        sensor = peer.create_publisher(LaserScan, 'scan', 10)
+        message = rgb_message(picture(96, 64))
+        plain = depth_array(answers(peer, message, ['depth'])[0])
+        scan = LaserScan(header=header(), angle_min=-0.4, angle_increment=0.01, range_max=1000.0)
+        scan.ranges = np.linspace(1.2, 1.8, 81) * float(np.median(plain))
+        points = scan_points(scan.ranges, (-0.4, 0.01), (0.0, 1000.0), pose)
+        true, estimated = depth_at_points(points, plain, Intrinsics.from_focal(80.0, 96, 64))
+        stream = node.streams['']
+
+        def show(index):
+            message.header.stamp.nanosec = scan.header.stamp.nanosec = index
+            sensor.publish(scan)
+            wait_until(lambda: stream._measured and stream._measured.header == scan.header)
+            peer.received['depth'].clear()
+            return depth_array(answers(peer, message, ['depth'])[0])
+
+        for index in range(1, LEAST + 3):
+            scaled = show(index)
+        assert abs(true / estimated - 1.0) > 0.1
+        np.testing.assert_allclose(scaled, plain * (true / estimated), rtol=1e-3)
+        assert 'scale' not in node.health._problems
+        scan.ranges = [1.0] * 3
+        show(200)
+        assert 'check scan_pose' in node.health._problems['scale'].message
+
+
 @pytest.mark.parametrize(('range_m', 'measured'), [(0.1, 0), (0.2, 1), (3.9, 1), (4.0, 0)])
 def test_at_its_limits_a_rangefinder_saw_nothing(range_m, measured):
     found = Range(header=header(), min_range=0.1, max_range=4.0, range=range_m)
-    frame = Frame(rgb_message(picture(32, 24)), None, found, 0.0, 0)
-    assert (fresh_range(frame) is found) == bool(measured)
+    image = rgb_message(picture(32, 24))
+    assert belongs(found, image) == bool(measured)
+    image.header.stamp.sec += 1 + int(MAX_AGE_S)
+    assert not belongs(found, image)

@@ -51,13 +51,14 @@ def test_the_policy_is_exactly_what_the_node_uses(tiny_weights):
         os.environ.get('ROS_LOCALHOST_ONLY') == '1'
     )
     used: dict[str, set[str]] = {}
-    for transport in ('raw', 'compressed'):
+    for transport, anchor in (('raw', 'range'), ('compressed', 'scan')):
         with contexts(1) as (context,):
             node = make_node(
                 context,
                 tiny_weights,
                 image_transport=transport,
-                scale_anchor='range',
+                scale_anchor=anchor,
+                scan_pose=[0.0, 0.1, 0.0, 1.5708, -1.5708, 0.0],
                 use_sim_time=True,
             )
             with spinning(node):

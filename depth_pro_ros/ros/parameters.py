@@ -5,10 +5,11 @@ Importing this module needs neither rclpy nor torch, so that the launch file can
 
 from __future__ import annotations
 
+import array
 import dataclasses
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -33,11 +34,20 @@ class Spec:
         """Give the reason why `value` is refused, or None."""
         if self.choices and value not in self.choices:
             return f"{name} '{value}' is not one of: {', '.join(self.choices)}"
-        if isinstance(value, float) and not math.isfinite(value):
+        numbers = value if isinstance(value, tuple) else (value,)
+        if any(isinstance(each, float) and not math.isfinite(each) for each in numbers):
             return f'{name} {value} is not finite'
         if self.minimum is not None and not self.minimum <= value <= self.maximum:
             return f'{name} {value} is outside of {self.minimum:g} to {self.maximum:g}'
         return None
+
+
+def _elements(name: str, values: Sequence[Any], kind: type) -> tuple[Any, ...]:
+    if kind is float:
+        values = [float(value) if type(value) is int else value for value in values]
+    if any(type(value) is not kind for value in values):
+        raise ParameterError(f'{name} must be a list of type {kind.__name__}')
+    return tuple(values)
 
 
 def _parameter(default: Any, description: str, **details: Any) -> Any:
@@ -104,8 +114,14 @@ class NodeParameters:
     scale_anchor: str = _parameter(
         'off',
         'what corrects the scale of depth: range (a rangefinder along the optical axis, topic '
-        'range), height (the camera is camera_height_m above a flat floor), or nothing (off)',
-        choices=('off', 'range', 'height'),
+        'range), scan (a laser scanner at scan_pose, topic scan), height (the camera is '
+        'camera_height_m above a flat floor), or nothing (off)',
+        choices=('off', 'range', 'scan', 'height'),
+    )
+    scan_pose: tuple[float, ...] = _parameter(
+        (0.0, 0.0, 0.0, 0.0, 0.0, 0.0),
+        'x, y, z (metres), roll, pitch, yaw (radians) of the frame of scan in the optical frame of '
+        'the images, as tf2_echo prints them, for scale_anchor: scan',
     )
     camera_height_m: float = _parameter(
         0.0,
@@ -183,8 +199,8 @@ class NodeParameters:
             default = fields[name].default
             if isinstance(default, float) and type(value) is int:
                 value = float(value)  # `max_depth:=20` is what people type
-            if isinstance(default, tuple) and isinstance(value, list):
-                value = tuple(value)
+            if isinstance(default, tuple) and isinstance(value, (list, array.array)):
+                value = _elements(name, value, type(default[0]))
             if type(value) is not type(default):
                 kind = 'list' if isinstance(default, tuple) else type(default).__name__
                 raise ParameterError(f'{name} must be of type {kind}')
@@ -204,6 +220,10 @@ class NodeParameters:
             return 'intrinsics: fixed needs a positive focal_px'
         if self.scale_anchor == 'height' and self.camera_height_m <= 0.0:
             return 'scale_anchor: height needs a positive camera_height_m'
+        if self.scale_anchor == 'scan' and not (len(self.scan_pose) == 6 and any(self.scan_pose)):
+            return 'scale_anchor: scan needs the six numbers of scan_pose'
+        if self.scale_anchor == 'scan' and len(self.cameras) > 1:
+            return 'scale_anchor: scan is for a single camera: scan_pose is of one'
         if 0.0 < self.edge_ratio <= 1.0:
             return f'edge_ratio {self.edge_ratio:g} is a ratio of far to near: more than 1, or 0'
         names = self.cameras
@@ -235,6 +255,7 @@ def declare(node: Node) -> NodeParameters:
     values = {}
     for name, (default, spec) in specs().items():
         bounds = {'from_value': spec.minimum, 'to_value': spec.maximum}
+        first = default[0] if isinstance(default, list) else default
         ranges: dict[str, Any] = {}
         if type(default) is float:
             ranges['floating_point_range'] = [FloatingPointRange(**bounds)]
@@ -243,7 +264,7 @@ def declare(node: Node) -> NodeParameters:
         descriptor = ParameterDescriptor(
             description=spec.description,
             read_only=not spec.dynamic,
-            dynamic_typing=isinstance(default, float),
+            dynamic_typing=isinstance(first, float),  # whole numbers are what people type
             additional_constraints=constraints(spec),
             **ranges,
         )

@@ -11,24 +11,20 @@ import numpy as np
 from builtin_interfaces.msg import Time
 from numpy.typing import NDArray
 from rclpy.node import Node
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image, Range
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
 from depth_pro_ros.camera import Intrinsics, fov_from_focal, limit_depth
 from depth_pro_ros.focal import FocalFilter
 from depth_pro_ros.ros import messages
+from depth_pro_ros.ros.anchors import Measurement, belongs, compare
 from depth_pro_ros.ros.answers import publish_depth
 from depth_pro_ros.ros.calibration import Calibration, View
 from depth_pro_ros.ros.diagnostics import Health
 from depth_pro_ros.ros.engine import Engine
 from depth_pro_ros.ros.parameters import NodeParameters
 from depth_pro_ros.ros.topics import CameraTopics
-from depth_pro_ros.scale import (
-    ScaleAnchor,
-    ScaleError,
-    depth_along_axis,
-    height_above_floor,
-)
+from depth_pro_ros.scale import ScaleAnchor, ScaleError, height_above_floor
 
 DISAGREEMENT = 0.15
 """Relative difference between a calibration and the network that is reported."""
@@ -36,8 +32,6 @@ CHECKS = 5
 """Most estimates in `lock_check_s` while a calibration is believed and the network not settled."""
 CALIBRATED, PER_FRAME = 'camera_info', 'field-of-view head'
 """Where a focal length is known from."""
-RANGE_AGE_S = 0.5
-"""Most time between the stamps of a range and of the image that it is compared with."""
 
 
 class Frame(NamedTuple):
@@ -45,7 +39,7 @@ class Frame(NamedTuple):
 
     image: Image | CompressedImage
     info: CameraInfo | None
-    distance: Range | None
+    measured: Measurement | None
     received_s: float
     """time.monotonic()"""
     generation: int
@@ -82,8 +76,8 @@ class CameraStream:
     def forget(self) -> None:
         """Start anew with nothing known of the camera; not while the worker runs."""
         self._info: CameraInfo | None = None
-        self._range: Range | None = None
-        self._range_stamp: Time | None = None
+        self._measured: Measurement | None = None
+        self._measured_stamp: Time | None = None
         self.lens = FocalFilter()
         self._anchor = ScaleAnchor()
         self._calibration = Calibration(self.warn)
@@ -99,19 +93,20 @@ class CameraStream:
 
         def on_image(image: Image | CompressedImage) -> None:
             now_s = time.monotonic()
-            put(self, Frame(image, self._info, self._range, now_s, self._generation))
+            put(self, Frame(image, self._info, self._measured, now_s, self._generation))
 
         def on_info(info: CameraInfo) -> None:
             self._info = info
 
-        def on_range(distance: Range) -> None:
-            self._range = distance
+        def on_measured(measured: Measurement) -> None:
+            self._measured = measured
 
         self.topics.subscribe(
             parameters.image_transport == 'compressed',
             on_image,
             on_info,
-            on_range if parameters.scale_anchor == 'range' else None,
+            parameters.scale_anchor,
+            on_measured,
         )
 
     def unsubscribe(self) -> None:
@@ -277,21 +272,22 @@ class CameraStream:
                 self._anchor.observe(
                     parameters.camera_height_m, height_above_floor(depth_m, camera)
                 )
-            elif (measured := self._new_range(frame)) is not None:
-                estimated_m = depth_along_axis(depth_m, camera, measured.field_of_view)
-                self._anchor.observe(measured.range, estimated_m)
+            elif (measured := self._new_measurement(frame)) is not None:
+                self._anchor.observe(*compare(measured, depth_m, camera, parameters.scan_pose))
         except ScaleError as error:
             self.warn('scale', str(error))
         self.health.fact('scale factor', f'{self._anchor.factor:.3f}')
         self.health.fact('scale residual', f'{self._anchor.residual:.3f}')
         return self._anchor.factor
 
-    def _new_range(self, frame: Frame) -> Range | None:
-        """Give the range that belongs to a frame, the first time that it is asked for."""
-        measured = fresh_range(frame)
-        if measured is None or measured.header.stamp == self._range_stamp:
+    def _new_measurement(self, frame: Frame) -> Measurement | None:
+        """Give what was measured beside a frame, the first time that it is asked for."""
+        measured = frame.measured
+        if measured is None or measured.header.stamp == self._measured_stamp:
             return None
-        self._range_stamp = measured.header.stamp
+        if not belongs(measured, frame.image):
+            return None
+        self._measured_stamp = measured.header.stamp
         return measured
 
     # Publisher's thread
@@ -334,15 +330,3 @@ class CameraStream:
 
     def _age_s(self, header: Header) -> float:
         return self._clock.now().nanoseconds * 1e-9 - messages.stamp_s(header)
-
-
-def fresh_range(frame: Frame) -> Range | None:
-    """Give the range that belongs to a frame where there is one that measured something.
-
-    At its limits a sensor saw nothing: many say max_range then.
-    """
-    distance = frame.distance
-    if distance is None or not distance.min_range < distance.range < distance.max_range:
-        return None
-    apart_s = messages.stamp_s(distance.header) - messages.stamp_s(frame.image.header)
-    return distance if abs(apart_s) <= RANGE_AGE_S else None

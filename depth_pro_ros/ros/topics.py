@@ -12,7 +12,7 @@ from rclpy.publisher import Publisher
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy, qos_profile_sensor_data
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.subscription import Subscription
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2, Range
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, LaserScan, PointCloud2, Range
 
 from depth_pro_ros.ros.parameters import ParameterError
 
@@ -28,6 +28,9 @@ OUTPUTS = {
     'compressed_color': (CompressedImage, 'depth/image_color/compressed'),
 }
 """Output -> its type and its topic below the node and the camera."""
+
+ANCHORS = {'range': Range, 'scan': LaserScan}
+"""What measures the scale of depth: a value of `scale_anchor`, and its topic -> type of that."""
 
 
 class CameraTopics:
@@ -51,17 +54,21 @@ class CameraTopics:
         compressed: bool,
         on_image: Callable[[Image | CompressedImage], None],
         on_info: Callable[[CameraInfo], None],
-        on_range: Callable[[Range], None] | None,
+        anchor: str,
+        on_measured: Callable[[Any], None],
     ) -> None:
-        """Begin to receive, in place of whatever was received before; on_range None: no ranges."""
+        """Begin to receive, in place of whatever was received before.
+
+        anchor: the parameter `scale_anchor`; what is none of ANCHORS has no topic.
+        """
         self.unsubscribe()
         if compressed:
             self._subscribe(CompressedImage, 'image/compressed', on_image)
         else:
             self._subscribe(Image, 'image', on_image)
         self._subscribe(CameraInfo, 'camera_info', on_info)
-        if on_range is not None:
-            self._subscribe(Range, 'range', on_range)
+        if anchor in ANCHORS:
+            self._subscribe(ANCHORS[anchor], anchor, on_measured)
 
     def unsubscribe(self) -> None:
         """Receive nothing any more."""
