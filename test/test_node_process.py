@@ -112,6 +112,7 @@ def test_a_signal_in_the_middle_of_an_inference_too(start, stop):
             {QOS + 'reliability': 'nonsense'},
             'cannot publish /depth_pro/depth/image with its qos_ov',
         ),
+        ({'scan_pose': '[0.1, 0]'}, "Couldn't parse parameter override rule"),
         ({QOS + 'depth': 'many'}, "expecting type 'INTEGER'"),
     ],
     ids=str,

@@ -50,7 +50,11 @@ def run() -> int:
     """Run the node until Ctrl-C or SIGTERM (exit code 0) or a failure (1), and end the process."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)  # rclpy puts its own handlers before these
-    rclpy.init()
+    try:
+        rclpy.init()
+    except RuntimeError as error:  # arguments that ROS cannot parse
+        print(f'depth_pro_node: {error}', file=sys.stderr)
+        return 1
     failure: Exception | None = None
     try:
         node = DepthProNode()
