@@ -296,6 +296,17 @@ def test_results_of_another_input_are_not_overwritten(tmp_path, monkeypatch):
         estimate_files(estimator, ['x.png'], out, settings)
 
 
+def test_results_do_not_overwrite_inputs(tmp_path):
+    for name in ('x', 'x_depth'):  # a picture and its true depth, in one folder
+        picture(tmp_path / f'{name}.png')
+    before, estimator = (tmp_path / 'x_depth.png').read_bytes(), Estimator()
+    inputs = sorted(tmp_path.glob('*.png'))
+    with pytest.raises(WriteError, match='x_depth.png is an input, and .*/x.png would take its'):
+        estimate_files(estimator, inputs, tmp_path, Settings('w'))
+    assert estimator.focals == [] and (tmp_path / 'x_depth.png').read_bytes() == before
+    assert estimate_files(estimator, inputs, tmp_path, Settings('w', formats=('npz',))) == []
+
+
 def test_what_is_there_of_another_video_is_not_thrown_away(tmp_path):
     for name in 'ab':
         (tmp_path / name).mkdir()

@@ -9,8 +9,14 @@ from tqdm import tqdm
 
 from depth_pro_ros.estimator import DepthEstimator
 from depth_pro_ros.images import ImageError, WriteError, prepare_folder
-from depth_pro_ros.offline.inputs import Clip, Source, find_clips
-from depth_pro_ros.offline.outputs import beside, check_formats, read_record
+from depth_pro_ros.offline.inputs import Clip, Source, file_key, find_clips
+from depth_pro_ros.offline.outputs import (
+    PICTURE_FORMATS,
+    WRITERS,
+    beside,
+    check_formats,
+    read_record,
+)
 from depth_pro_ros.offline.pictures import estimate_pictures
 from depth_pro_ros.offline.run import Records, Run, Settings, failed
 from depth_pro_ros.offline.summary import Summary
@@ -25,13 +31,13 @@ def estimate_files(
 
     Finished files of an earlier run are skipped. `summary.jsonl` has a line for each file.
     Returns a message for each file that failed; all the others are done, unless the disk is full.
-    Raises WriteError where `output` cannot be written at all, or has results of other inputs under
-    the names of these.
+    Raises WriteError where `output` cannot be written at all, or a result would overwrite an input
+    or the result of another one.
     """
     check_formats(settings.formats or ())
     prepare_folder(output)
     clips, failures = find_clips(inputs, output)
-    check_owners([source for clip in clips for source in clip.sources], output)
+    check_names(clips, output, settings.formats)
     clips, lengths, unreadable = measure(clips)
     summary = Summary(output / 'summary.jsonl')
     with tqdm(total=sum(lengths), unit='frame') as bar:
@@ -47,17 +53,27 @@ def estimate_files(
     return failures
 
 
-def check_owners(sources: Sequence[Source], output: Path) -> None:
-    """Raise WriteError where results of other inputs have the names that these would take."""
-    for source in sources:
-        stem = output / source.name
-        for path in (beside(stem, '.json'), VideoFiles(stem).unfinished):
-            owner = (read_record(path) or {}).get('input', 'something else')
-            if path.exists() and owner != source.key:
-                raise WriteError(
-                    f'{path} belongs to {owner}, and {source.path} would take its place: choose '
-                    'another --output'
-                )
+def check_names(clips: Sequence[Clip], output: Path, formats: Sequence[str] | None) -> None:
+    """Raise WriteError where a result would take the place of an input, or of another's result."""
+    inputs = {source.key for clip in clips for source in clip.sources}
+    for clip in clips:
+        for source in clip.sources:
+            files = VideoFiles(output / source.name)
+            results = [beside(files.stem, WRITERS[name][0]) for name in formats or PICTURE_FORMATS]
+            for path in [files.video] if clip.is_video else results:
+                if file_key(path) in inputs:
+                    raise misplaced(source, path, 'is an input')
+            for path in (files.record, files.unfinished):
+                owner = (read_record(path) or {}).get('input', 'something else')
+                if path.exists() and owner != source.key:
+                    raise misplaced(source, path, f'belongs to {owner}')
+
+
+def misplaced(source: Source, path: Path, owner: str) -> WriteError:
+    """Give the error of a result that would overwrite something."""
+    return WriteError(
+        f'{path} {owner}, and {source.path} would take its place: choose another --output'
+    )
 
 
 def start(run: Run, clip: Clip, length: int) -> Records:
