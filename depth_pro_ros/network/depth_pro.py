@@ -43,5 +43,5 @@ class DepthPro(nn.Module):
         """
         encoding = self.encoder(image, tile_batch)
         fused, lowest = self.decoder(encoding.features)
-        fov_deg = self.fov(encoding, lowest) if need_fov else None
+        fov_deg = self.fov(self.fov.look(encoding), lowest) if need_fov else None
         return DepthProOutput(self.head(fused), fov_deg)

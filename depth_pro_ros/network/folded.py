@@ -75,7 +75,7 @@ class FoldedDepthPro(nn.Module):
         fov_deg = None
         if need_fov:
             seen = whole if self.fov_vit is None else self.fov_vit(pyramid[-1:])[0][0]
-            fov_deg = self.fov.from_map(seen, lowest)
+            fov_deg = self.fov(seen, lowest)
         x = self.fusions[-1](lowest)
         for level in reversed(range(1, len(sources))):
             x = self.fusions[level](x, self.skips[level](sources.pop()))

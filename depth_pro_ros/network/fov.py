@@ -35,17 +35,17 @@ class FovHead(nn.Module):
             ]
         )
 
-    def forward(self, encoding: Encoding, lowest: Tensor) -> Tensor:
-        """Encoder output and the coarsest decoder feature (B, D, 2g, 2g) -> degrees (B,)."""
+    def look(self, encoding: Encoding) -> Tensor:
+        """Give the map of the whole image (B, C, g, g) that `forward` takes."""
         vit = self.encoder[0]
         if isinstance(vit, TokenViT):
             tokens, _ = vit(encoding.image)
         else:
             tokens = encoding.image_tokens
-        return self.from_map(tokens_to_map(tokens, self.grid), lowest)
+        return tokens_to_map(tokens, self.grid)
 
-    def from_map(self, seen: Tensor, lowest: Tensor) -> Tensor:
-        """Tokens of the whole image (B, C, g, g) and that feature -> degrees (B,)."""
+    def forward(self, seen: Tensor, lowest: Tensor) -> Tensor:
+        """Whole image (B, C, g, g), coarsest decoder feature (B, D, 2g, 2g) -> degrees (B,)."""
         projected = self.encoder[1](seen.movedim(1, -1)).movedim(-1, 1)
         x = self.downsample(lowest) + projected
         *layers, last = self.head

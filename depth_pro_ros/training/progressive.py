@@ -30,7 +30,7 @@ def forward_whole_image(network: DepthPro, image: Tensor) -> DepthProOutput:
     tokens, _ = encoder.patch_encoder(small)
     coarse = tokens_to_map(tokens, network.config.grid)
     lowest = decoder.convs[-1](encoder.fuse(coarse, coarse))
-    fov_deg = network.fov(Encoding([], small, tokens), lowest)
+    fov_deg = network.fov(network.fov.look(Encoding([], small, tokens)), lowest)
     fused = decoder.fusions[0](decoder.fusions[-1](lowest))
     return DepthProOutput(network.head(fused), fov_deg)
 
