@@ -48,6 +48,7 @@ class FoldedDepthPro(nn.Module):
             for upsampler, conv in zip(upsamplers, decoder.convs[:-1], strict=True)
         )
         self.fusions = nn.ModuleList(FoldedFusion(fusion) for fusion in fusions)
+        self.doublings = nn.ModuleList(fold_doubling(fusion) for fusion in fusions[1:])
         self.head = FoldedHead(network.head, fusions[0].out_conv)
 
     def forward(
@@ -78,46 +79,39 @@ class FoldedDepthPro(nn.Module):
             fov_deg = self.fov(seen, lowest)
         x = self.fusions[-1](lowest)
         for level in reversed(range(1, len(sources))):
+            x = self.doublings[level](x)
             x = self.fusions[level](x, self.skips[level](sources.pop()))
         return DepthProOutput(self._finest(x, sources.pop(), strip_rows), fov_deg)
 
     def _finest(self, x: Tensor, source: Tensor, strip_rows: int | None) -> Tensor:
-        """Run the finest level and the head."""
-        *doublings, last = self.skips[0]
-        for layer in doublings:
+        """Run the finest level and the head, from the level below, which is half as fine."""
+        *layers, last = self.skips[0]
+        for layer in layers:
             source = layer(source)
         height = x.shape[-2]
-        if strip_rows is None or strip_rows >= height:
-            return self.head(self.fusions[0](x, last(source)))
+        rows = height if strip_rows is None else strip_rows // 2
         parts = []
-        for top in range(0, height, strip_rows):
-            # even rows: `source` is half as fine
-            begin, end = max(0, top - HALO), min(height, top + strip_rows + HALO)
-            skip = last(source[..., begin // 2 : end // 2, :])
-            part = self.head(self.fusions[0](x[..., begin:end, :], skip))
-            parts.append(part[..., 2 * (top - begin) :, :][..., : 2 * strip_rows, :])
+        for top in range(0, height, rows):
+            begin, end = max(0, top - HALO // 2), min(height, top + rows + HALO // 2)
+            part = self.doublings[0](x[..., begin:end, :])
+            part = self.head(self.fusions[0](part, last(source[..., begin:end, :])))
+            parts.append(part[..., 4 * (top - begin) :, :][..., : 4 * rows, :])
         return torch.cat(parts, dim=-2)
 
 
 class FoldedFusion(nn.Module):
-    """A `Fusion` whose deconvolution also does its 1x1 projection, or, finest, leaves it out."""
+    """A `Fusion` up to its doubling."""
 
     def __init__(self, fusion: Fusion) -> None:
         super().__init__()
         self.resnet1, self.resnet2 = fusion.resnet1, fusion.resnet2
-        self.deconv: nn.Module = nn.Identity()
-        if isinstance(fusion.deconv, nn.ConvTranspose2d):
-            project = fusion.out_conv
-            weight = fold.after(fold.kernel(fusion.deconv), fold.kernel(project))
-            self.deconv = fold.deconvolution(weight, fold.bias(project), like=project)
 
     def forward(self, x: Tensor, skip: Tensor | None = None) -> Tensor:
-        """Give what `Fusion` gives, but for the projection at the finest level."""
+        """(B, D, h, w), and a skip of that shape -> (B, D, h, w)."""
         if skip is not None:
             x = run_residual(self.resnet1, skip).add_(x)
             del skip
-        answer: Tensor = self.deconv(run_residual(self.resnet2, x))
-        return answer
+        return run_residual(self.resnet2, x)
 
 
 class FoldedHead(nn.Module):
@@ -138,6 +132,13 @@ class FoldedHead(nn.Module):
         x = self.first_border(self.first(x))
         x = self.second_border(self.second(x)).relu_()
         return F.relu(conv_float32(self.last, x))
+
+
+def fold_doubling(fusion: Fusion) -> nn.ConvTranspose2d:
+    """Join the doubling at the end of a fusion with the 1x1 projection after it."""
+    project = fusion.out_conv
+    weight = fold.after(fold.kernel(fusion.deconv), fold.kernel(project))
+    return fold.deconvolution(weight, fold.bias(project), like=project)
 
 
 def fold_skip(upsampler: nn.Sequential, conv: nn.Module) -> nn.Sequential:
