@@ -23,7 +23,7 @@ from depth_pro_ros.devices import (
     precision_name,
 )
 from depth_pro_ros.edges import flying_pixels
-from depth_pro_ros.network import DepthPro, DepthProOutput
+from depth_pro_ros.network import DepthPro, DepthProOutput, stretch
 from depth_pro_ros.network.checkpoint import load_network
 from depth_pro_ros.network.folded import FoldedDepthPro
 from depth_pro_ros.network.weights import find_weights
@@ -198,15 +198,7 @@ class DepthEstimator:
         """Stretch a picture to the network's square: (H, W, 3) uint8 -> (1, 3, S, S) in [-1, 1]."""
         image = torch.from_numpy(np.require(rgb, requirements=['C', 'W'])).to(self.device)
         image = image.permute(2, 0, 1).unsqueeze(0).float().div_(127.5).sub_(1.0)
-        size = self.config.image_size
-        image = F.interpolate(
-            image,
-            size=(size, size),
-            mode='bilinear',
-            align_corners=False,
-            antialias=self.config.antialias,
-        )
-        return image.to(self.dtype, memory_format=torch.channels_last)
+        return stretch(image, self.config).to(self.dtype, memory_format=torch.channels_last)
 
     def _run(self, images: Tensor, need_fov: bool) -> DepthProOutput:
         """Run the network, in smaller pieces where the device's memory is too small."""

@@ -21,6 +21,21 @@ TINY = DepthProConfig(
 )
 """A Depth Pro with three ViTs of its own and a 256 x 256 input."""
 
+MINIATURE = DepthProConfig(
+    tile_size=64,
+    scales=2,
+    vit_width=96,
+    vit_depth=3,
+    vit_heads=3,
+    intermediate_blocks=(0, 1),
+    share_vit=True,
+    neck_dims=(24, 24, 32, 32),
+    decoder_dim=24,
+    head_dim=8,
+    antialias=True,
+)
+"""The small network in miniature, with a 128 x 128 input: it learns something within seconds."""
+
 TINY_SHARED = dataclasses.replace(TINY, share_vit=True, antialias=True, head_dim=16)
 
 REDUCED = DepthProConfig(

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from networks import lively_network
+from networks import MINIATURE, lively_network
 
 from depth_pro_ros import cli
 from depth_pro_ros.bags.options import BagError
@@ -26,20 +26,6 @@ from depth_pro_ros.training.sources import open_frames, open_pictures
 from depth_pro_ros.training.stages import Stage
 from depth_pro_ros.training.start import start_network, take_over
 from depth_pro_ros.training.train import compute_loss
-
-MINIATURE = DepthProConfig(
-    tile_size=64,
-    scales=2,
-    vit_width=96,
-    vit_depth=3,
-    vit_heads=3,
-    intermediate_blocks=(0, 1),
-    share_vit=True,
-    neck_dims=(24, 24, 32, 32),
-    decoder_dim=24,
-    head_dim=8,
-    antialias=True,
-)
 
 
 @pytest.fixture
@@ -115,11 +101,10 @@ def test_a_student_comes_to_agree_with_its_teacher(tmp_path, pictures, miniature
     labels = open_frames(output.with_suffix('.labels'))
     assert len(labels) == 20 and labels[0].rgb.shape == (60, 80, 3)
     _, held_out = labels.hold_out()
-    px = MINIATURE.image_size
-    before = measure(by_network(student, whole_image=True), held_out, px)
-    after = measure(by_network(load_network(output).float(), whole_image=True), held_out, px)
+    before = measure(by_network(student, whole_image=True), held_out, MINIATURE)
+    after = measure(by_network(load_network(output).float(), whole_image=True), held_out, MINIATURE)
     assert after['abs_rel'] < 0.9 * before['abs_rel']
-    own = measure(by_network(teacher), labels, px)
+    own = measure(by_network(teacher), labels, MINIATURE)
     assert own['fov_error_deg'] < 0.5  # the pictures are kept as JPEG
     losses = depth_losses(output, 'whole')
     assert np.mean(losses[-2:]) < np.mean(losses[:2])
@@ -145,9 +130,8 @@ def test_fine_tuning_on_a_folder_of_ones_own(tmp_path, miniature):
     assert cli.main([*command, *how]) == 0
     _, held_out = open_frames(tmp_path).hold_out()
     assert np.isnan(held_out[0].depth_m[:, 22:28]).all()
-    px = MINIATURE.image_size
-    before = measure(by_network(load_network(start).float(), whole_image=True), held_out, px)
-    after = measure(by_network(load_network(output).float(), whole_image=True), held_out, px)
+    before = measure(by_network(load_network(start).float(), whole_image=True), held_out, MINIATURE)
+    after = measure(by_network(load_network(output).float(), whole_image=True), held_out, MINIATURE)
     assert after['abs_rel'] < 0.7 * before['abs_rel']
 
 
@@ -280,10 +264,10 @@ def test_frames_without_known_depth_cost_no_step(tmp_path):
     sparse[::5, ::5] = 2.0
     seen = Frame(rgb, sparse, 60.0)
     stage = Stage('whole', 1, 2, 1e-3, 0.0, whole_image=True)
-    batch = collate([blind, seen], 128, output_px(network.config, True))
+    batch = collate([blind, seen], network.config, output_px(network.config, True))
     assert batch.inverse_depth[1].isfinite().float().mean() > 0.3
     for pictures in ([blind, seen], [blind, blind]):
-        batch = collate(pictures, 128, output_px(network.config, True))
+        batch = collate(pictures, network.config, output_px(network.config, True))
         loss, _ = compute_loss(network, batch, stage)
         assert torch.isfinite(loss)
 

@@ -1,13 +1,20 @@
 """Cropping, flipping and collating frames; camera geometry of the rendered views."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
+from networks import MINIATURE
 
+from depth_pro_ros.estimator import DepthEstimator
+from depth_pro_ros.evaluation.frame import Truth
+from depth_pro_ros.network import DepthPro
 from depth_pro_ros.training.camera_view import look, plausible, probe_depth
 from depth_pro_ros.training.frames import augment, canonical_inverse_depth, collate, crop
 from depth_pro_ros.training.rooms import Frame
 from depth_pro_ros.training.scene import Material, Scene, box_item
+from depth_pro_ros.training.sources import training_frame
 
 
 @pytest.fixture
@@ -29,11 +36,32 @@ def test_a_crop_scales_canonical_inverse_depth_and_narrows_the_view(frame):
 
 
 def test_collate_gives_the_network_its_convention(frame):
-    batch = collate([frame, crop(frame, 0.5, 1.0, np.zeros(2))], 128, 32)
+    batch = collate([frame, crop(frame, 0.5, 1.0, np.zeros(2))], MINIATURE, 32)
     assert batch.image.shape == (2, 3, 128, 128)
     assert batch.network_input().min() >= -1 and batch.network_input().max() <= 1
     assert batch.network_input().min() < -0.9 and batch.network_input().max() > 0.9
     torch.testing.assert_close(batch.inverse_depth.mean((1, 2, 3)), torch.tensor([0.25, 0.5]))
+
+
+@pytest.mark.parametrize('antialias', [True, False])
+@pytest.mark.parametrize('size', [(96, 96), (120, 500)])
+def test_a_network_learns_from_what_it_will_be_shown(size, antialias):
+    picture = np.random.default_rng(0).integers(0, 255, (*size, 3), np.uint8)
+    config = dataclasses.replace(MINIATURE, antialias=antialias)
+    estimator = DepthEstimator(DepthPro(config), torch.device('cpu'), torch.float32)
+    truth = Truth(picture, np.ones(size, np.float32), 100.0)
+    taught = collate([training_frame(truth)], config, 32).network_input()
+    shown = estimator._network_input(picture)
+    assert (taught - shown).abs().max() * 127.5 < 1.01  # grey levels: nothing but rounding
+
+
+def test_larger_pictures_are_kept_smaller_in_their_shape():
+    shapes = {(375, 1242): (375, 1242), (720, 1280): (512, 910), (1080, 608): (909, 512)}
+    for shape, kept in shapes.items():
+        truth = Truth(np.zeros((*shape, 3), np.uint8), np.ones(shape, np.float32), shape[1] / 2)
+        frame = training_frame(truth)
+        assert frame.rgb.shape[:2] == frame.depth_m.shape == kept
+        assert frame.fov_deg == pytest.approx(90)
 
 
 def test_augmentation_is_deterministic(frame):

@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pytest
 import torch
-from networks import lively_network
+from networks import MINIATURE, lively_network
 
 from depth_pro_ros.network import DepthPro, DepthProConfig
 from depth_pro_ros.network.checkpoint import load_network, read_record
@@ -23,20 +23,6 @@ from depth_pro_ros.training.rooms import Frame, write_frames
 from depth_pro_ros.training.sources import open_frames
 from depth_pro_ros.training.stages import Stage
 from depth_pro_ros.training.train import compute_loss, schedule, train
-
-TINY = DepthProConfig(
-    tile_size=64,
-    scales=2,
-    patch_size=8,
-    vit_width=32,
-    vit_depth=2,
-    vit_heads=2,
-    intermediate_blocks=(0, 1),
-    share_vit=True,
-    neck_dims=(16, 16, 16, 16),
-    decoder_dim=16,
-    head_dim=8,
-)
 
 
 @pytest.fixture
@@ -60,22 +46,22 @@ def test_frames_survive_the_disk(data):
 
 
 def test_the_whole_image_path_agrees_with_the_network():
-    network = lively_network(TINY)
-    image = torch.rand(2, 3, TINY.image_size, TINY.image_size) * 2 - 1
+    network = lively_network(MINIATURE)
+    image = torch.rand(2, 3, MINIATURE.image_size, MINIATURE.image_size) * 2 - 1
     with torch.inference_mode():
         alone, full = forward_whole_image(network, image), network(image)
     for answer, whole_image in ((alone, True), (full, False)):
-        side = output_px(TINY, whole_image)
+        side = output_px(MINIATURE, whole_image)
         assert answer.inverse_depth.shape == (2, 1, side, side)
     torch.testing.assert_close(alone.fov_deg, full.fov_deg, atol=1e-4, rtol=1e-4)
 
 
 def test_the_start_answers_about_the_means():
     torch.manual_seed(0)
-    network = DepthPro(TINY).eval()
+    network = DepthPro(MINIATURE).eval()
     start_as_upsampling(network, 0.4, 64.0)
     with torch.inference_mode():
-        answer = network(torch.zeros(1, 3, TINY.image_size, TINY.image_size))
+        answer = network(torch.zeros(1, 3, MINIATURE.image_size, MINIATURE.image_size))
     assert answer.inverse_depth.median().item() == pytest.approx(0.4, abs=0.15)
     assert answer.fov_deg.item() == pytest.approx(64, abs=8)
 
@@ -91,7 +77,7 @@ STAGES = (
 def fresh_network() -> DepthPro:
     """Give the network that every training here starts from."""
     torch.manual_seed(0)
-    network = DepthPro(TINY)
+    network = DepthPro(MINIATURE)
     start_as_upsampling(network, 0.38, 64.0)
     return network
 
@@ -100,7 +86,7 @@ def test_training_lowers_the_loss_and_writes_what_it_did(data, tmp_path):
     torch.set_num_threads(1)
     output = tmp_path / 'tiny.safetensors'
     train(fresh_network(), data, data, output, STAGES)
-    batch = collate([data[i] for i in range(8)], TINY.image_size, output_px(TINY, True))
+    batch = collate([data[i] for i in range(8)], MINIATURE, output_px(MINIATURE, True))
     with torch.no_grad():
         before = compute_loss(fresh_network(), batch, STAGES[0])[1]
         after = compute_loss(load_network(output).float(), batch, STAGES[0])[1]
@@ -145,7 +131,7 @@ def test_interrupted_training_goes_on_to_the_same_weights(data, tmp_path, monkey
         train(fresh_network(), data, data, output, stages)
     with pytest.raises(ValueError, match='belongs to another command'):
         train(fresh_network(), data, data, output, stages, seed=1)
-    resumed = train(DepthPro(TINY), data, data, output, stages)
+    resumed = train(DepthPro(MINIATURE), data, data, output, stages)
     curves = [
         re.sub(r'"minutes": [\d.]+', '', (tmp_path / f'{name}.metrics.jsonl').read_text())
         for name in 'ab'
@@ -156,11 +142,11 @@ def test_interrupted_training_goes_on_to_the_same_weights(data, tmp_path, monkey
 
 
 def test_the_blind_baselines_measure_as_they_should(data):
-    scores = {n: measure(p, data, 64) for n, p in by_constants(data).items()}
+    scores = {n: measure(p, data, MINIATURE) for n, p in by_constants(data).items()}
     assert (
         0 < scores['mean map']['abs_rel_scaled'] <= scores['constant depth']['abs_rel_scaled'] + 0.2
     )
-    truth = measure(lambda b: (b.inverse_depth[0, 0].numpy(), b.fov_deg.numpy()), data, 64)
+    truth = measure(lambda b: (b.inverse_depth[0, 0].numpy(), b.fov_deg.numpy()), data, MINIATURE)
     assert truth['abs_rel'] == 0 and truth['delta1'] == 1 and truth['fov_error_deg'] == 0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from depth_pro_ros.network.config import DepthProConfig
@@ -19,6 +20,17 @@ class DepthProOutput(NamedTuple):
     """Canonical inverse depth C (B, 1, S, S), at least 0: 1/m = C * image width / f_px."""
     fov_deg: Tensor | None
     """Horizontal field of view (B,) in degrees; None where it was not asked for."""
+
+
+def stretch(image: Tensor, config: DepthProConfig) -> Tensor:
+    """Stretch pictures to the network's square: (B, 3, H, W) -> (B, 3, S, S), of the same dtype.
+
+    Whoever runs or trains a network uses this, so that it learns from what it will be shown.
+    """
+    size = (config.image_size, config.image_size)
+    return F.interpolate(
+        image, size=size, mode='bilinear', align_corners=False, antialias=config.antialias
+    )
 
 
 class DepthPro(nn.Module):

@@ -13,10 +13,10 @@ import torch
 from numpy.typing import NDArray
 
 from depth_pro_ros.camera import focal_from_fov
-from depth_pro_ros.network import DepthPro
+from depth_pro_ros.network import DepthPro, stretch
 from depth_pro_ros.training.frames import FAR_M
 from depth_pro_ros.training.rooms import Frame, read_entry, write_frame, write_index
-from depth_pro_ros.training.sources import LONGEST_PX
+from depth_pro_ros.training.sources import kept_size
 
 
 def label(
@@ -45,18 +45,13 @@ def label(
 
 @torch.inference_mode()
 def answer(teacher: DepthPro, rgb: NDArray[np.uint8]) -> Frame:
-    """Give a picture of at most LONGEST_PX a side, with the teacher's depth and field of view."""
-    side = teacher.config.image_size
-    shrinks = side < max(rgb.shape[:2]) and teacher.config.antialias
-    how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    square = torch.from_numpy(cv2.resize(rgb, (side, side), interpolation=how))
+    """Give a picture, shrunk as training keeps it, with the teacher's depth and field of view."""
     device = next(teacher.parameters()).device
-    output = teacher(square.permute(2, 0, 1)[None].to(device).float() / 127.5 - 1)
+    image = torch.from_numpy(rgb).to(device).permute(2, 0, 1)[None].float() / 127.5 - 1
+    output = teacher(stretch(image, teacher.config))
     assert output.fov_deg is not None
     fov_deg = min(max(output.fov_deg.item(), 1.0), 170.0)
-    height, width = rgb.shape[:2]
-    shrink = min(1.0, LONGEST_PX / max(height, width))
-    size = round(width * shrink), round(height * shrink)
+    size = kept_size(rgb)
     c = cv2.resize(output.inverse_depth[0, 0].cpu().numpy(), size, interpolation=cv2.INTER_LINEAR)
     depth_m = focal_from_fov(fov_deg, 1) / c.clip(focal_from_fov(fov_deg, 1) / FAR_M)
     small = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA)

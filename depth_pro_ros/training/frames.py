@@ -12,6 +12,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from depth_pro_ros.camera import focal_from_fov, fov_from_focal
+from depth_pro_ros.network import DepthProConfig, stretch
 from depth_pro_ros.training.rooms import Frame
 
 FAR_M = 1e4
@@ -117,17 +118,15 @@ def canonical_inverse_depth(frame: Frame) -> np.ndarray:
     return focal / frame.depth_m.astype(np.float32).clip(1e-2, FAR_M)
 
 
-def collate(frames: list[Frame], input_px: int, target_px: int) -> Batch:
+def collate(frames: list[Frame], config: DepthProConfig, target_px: int) -> Batch:
     """Stretch frames to the network's input, and their C to `target_px`."""
     images, targets = [], []
     for frame in frames:
         targets.append(resize_known(canonical_inverse_depth(frame), target_px))
-        shrinks = input_px < min(frame.rgb.shape[:2])
-        how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-        images.append(cv2.resize(frame.rgb, (input_px, input_px), interpolation=how))
-    image = np.stack(images).transpose(0, 3, 1, 2)  # (B, S, S, 3) -> (B, 3, S, S)
+        rgb = torch.from_numpy(np.ascontiguousarray(frame.rgb))
+        images.append(stretch(rgb.permute(2, 0, 1)[None], config))  # (1, 3, S, S)
     return Batch(
-        torch.from_numpy(np.ascontiguousarray(image)),
+        torch.cat(images).contiguous(),
         torch.from_numpy(np.stack(targets)).unsqueeze(1),
         torch.tensor([frame.fov_deg for frame in frames]),
     )

@@ -6,8 +6,14 @@ import numpy as np
 import torch
 
 from depth_pro_ros.camera import focal_from_fov
-from depth_pro_ros.network import DepthPro
-from depth_pro_ros.training.frames import Batch, Frames, collate
+from depth_pro_ros.network import DepthPro, DepthProConfig
+from depth_pro_ros.training.frames import (
+    Batch,
+    Frames,
+    canonical_inverse_depth,
+    collate,
+    resize_known,
+)
 from depth_pro_ros.training.progressive import forward_whole_image
 
 MEASURE_PX = 128
@@ -35,14 +41,14 @@ def by_network(network: DepthPro, whole_image: bool = False) -> Predict:
 
 def by_constants(frames: Frames) -> dict[str, Predict]:
     """Answer with the mean depth, or the mean map, of (training) frames; fov likewise."""
-    pictures = [collate([frame], MEASURE_PX, MEASURE_PX) for frame in frames.some(500)]
-    if not pictures:
+    some = list(frames.some(500))
+    if not some:
         raise ValueError('none of the frames can be read')
-    c = np.stack([p.inverse_depth[0, 0].numpy() for p in pictures])
-    focal = np.array([focal_from_fov(p.fov_deg.item(), 1) for p in pictures])
+    c = np.stack([resize_known(canonical_inverse_depth(frame), MEASURE_PX) for frame in some])
+    focal = np.array([focal_from_fov(frame.fov_deg, 1) for frame in some])
     depth_m = np.nanmedian(focal[:, None, None] / c, axis=0)
     depth_m[np.isnan(depth_m)] = np.nanmedian(depth_m)
-    fov_deg = np.array([np.mean([p.fov_deg.item() for p in pictures])])
+    fov_deg = np.array([np.mean([frame.fov_deg for frame in some])])
 
     def answer(depth_m: np.ndarray) -> Predict:
         return lambda batch: (focal_from_fov(batch.fov_deg.item(), 1) / depth_m, fov_deg)
@@ -51,11 +57,14 @@ def by_constants(frames: Frames) -> dict[str, Predict]:
     return {'constant depth': answer(flat), 'mean map': answer(depth_m)}
 
 
-def measure(predict: Predict, frames: Frames, input_px: int) -> dict[str, float]:
-    """AbsRel and delta1 with the true focal length and after median scaling; fov error, degrees."""
+def measure(predict: Predict, frames: Frames, config: DepthProConfig) -> dict[str, float]:
+    """AbsRel and delta1 with the true focal length and after median scaling; fov error, degrees.
+
+    config: of the network that predicts, whose input frames are stretched to.
+    """
     rows = []
     for frame in frames.some():
-        batch = collate([frame], input_px, MEASURE_PX)
+        batch = collate([frame], config, MEASURE_PX)
         c, fov_deg = predict(batch)
         target = batch.inverse_depth[0, 0].numpy()
         focal = focal_from_fov(frame.fov_deg, 1)

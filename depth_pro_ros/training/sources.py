@@ -23,8 +23,9 @@ from depth_pro_ros.training.rooms import Frame
 PICTURES = ('.jpg', '.jpeg', '.png', '.webp', '.bmp', '.tif', '.tiff')
 LABELS = '.labels'
 """Suffix of the folders where a teacher's answers are kept."""
-LONGEST_PX = 640
-"""Larger pictures are shrunk, so that a data set stays in memory."""
+SHORTER_PX = 512
+"""The shorter side of larger pictures is shrunk to this, so that a data set stays in memory; it is
+what the small network sees of them."""
 
 
 def open_frames(
@@ -76,14 +77,19 @@ def read_measured(frame: MeasuredFrame, max_depth_m: float) -> Frame:
     return training_frame(truth, frame.min_depth_m, max_depth_m)
 
 
+def kept_size(rgb: NDArray[np.uint8]) -> tuple[int, int]:
+    """Give the (width, height) at which a picture (H, W, 3) is kept."""
+    height, width = rgb.shape[:2]
+    shrink = min(1.0, SHORTER_PX / min(height, width))
+    return round(width * shrink), round(height * shrink)
+
+
 def training_frame(
     truth: Truth, min_depth_m: float = MeasuredFrame.min_depth_m, max_depth_m: float = FAR_M
 ) -> Frame:
-    """Shrink a picture with depth to LONGEST_PX, and turn depth out of range into NaN."""
+    """Shrink a picture with depth to SHORTER_PX, and turn depth out of range into NaN."""
     assert truth.focal_px is not None
-    height, width = truth.rgb.shape[:2]
-    shrink = min(1.0, LONGEST_PX / max(height, width))
-    size = round(width * shrink), round(height * shrink)
+    width, size = truth.rgb.shape[1], kept_size(truth.rgb)
     depth_m = cv2.resize(truth.depth_m, size, interpolation=cv2.INTER_NEAREST)
     outside = (depth_m < min_depth_m) | (depth_m > max_depth_m)
     return Frame(

@@ -31,7 +31,7 @@ class Batches(IterableDataset):
 
     def __init__(self, frames: Frames, stage: Stage, network: DepthPro, seed: int, first: int):
         self.frames, self.stage, self.seed, self.first = frames, stage, seed, first
-        self.input_px = network.config.image_size
+        self.config = network.config
         self.target_px = output_px(network.config, stage.whole_image)
 
     def __iter__(self) -> Iterator[Batch]:
@@ -39,7 +39,7 @@ class Batches(IterableDataset):
         while True:
             rng = np.random.default_rng([self.seed, number, step])
             views = [augment(self.frames.draw(rng), rng) for _ in range(self.stage.batch)]
-            yield collate(views, self.input_px, self.target_px)
+            yield collate(views, self.config, self.target_px)
             step += 1
 
 
@@ -62,7 +62,6 @@ def train(
     device = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
     network = network.float().train().to(device)
     path, metrics = output.with_suffix('.state'), output.with_suffix('.metrics.jsonl')
-    input_px = network.config.image_size
     plan = {
         **(origin or {}),
         'config': json.loads(json.dumps(asdict(network.config))),
@@ -79,7 +78,7 @@ def train(
             log.truncate()  # what came after the state was saved comes again
         else:
             blind = by_constants(frames).items()
-            baselines = {name: measure(p, held_out, input_px) for name, p in blind}
+            baselines = {name: measure(p, held_out, network.config) for name, p in blind}
             record = {**plan, 'stages': [], 'baselines': baselines}
             write_line(log, {'baselines': baselines})
         for number in range(saved.get('number', 0), len(stages)):
@@ -96,7 +95,7 @@ def train(
             saved = {}
             save_network(output, network, record)  # measuring takes minutes: keep what there is
             predict = by_network(network, whole_image=stage.name == 'whole')
-            result = measure(predict, held_out, input_px)
+            result = measure(predict, held_out, network.config)
             minutes = round((time.monotonic() - began) / 60, 1)
             record['stages'].append({**asdict(stage), 'minutes': minutes, 'held_out': result})
             write_line(log, {'stage': stage.name, 'minutes': minutes, **result})
