@@ -47,7 +47,8 @@ def label(
 def answer(teacher: DepthPro, rgb: NDArray[np.uint8]) -> Frame:
     """Give a picture, shrunk as training keeps it, with the teacher's depth and field of view."""
     device = next(teacher.parameters()).device
-    image = torch.from_numpy(rgb).to(device).permute(2, 0, 1)[None].float() / 127.5 - 1
+    picture = torch.from_numpy(np.require(rgb, requirements=['C', 'W'])).to(device)
+    image = picture.permute(2, 0, 1)[None].float() / 127.5 - 1
     output = teacher(stretch(image, teacher.config))
     assert output.fov_deg is not None
     fov_deg = min(max(output.fov_deg.item(), 1.0), 170.0)

@@ -123,7 +123,7 @@ def collate(frames: list[Frame], config: DepthProConfig, target_px: int) -> Batc
     images, targets = [], []
     for frame in frames:
         targets.append(resize_known(canonical_inverse_depth(frame), target_px))
-        rgb = torch.from_numpy(np.ascontiguousarray(frame.rgb))
+        rgb = torch.from_numpy(np.require(frame.rgb, requirements=['C', 'W']))
         images.append(stretch(rgb.permute(2, 0, 1)[None], config))  # (1, 3, S, S)
     return Batch(
         torch.cat(images).contiguous(),
