@@ -7,7 +7,7 @@ import dataclasses
 from depth_pro_ros.bench.lively import lively_network
 from depth_pro_ros.network import DepthProConfig
 
-__all__ = ['REDUCED', 'TINY', 'TINY_SHARED', 'lively_network']
+__all__ = ['MINIATURE', 'REDUCED', 'TINY', 'TINY_SHARED', 'lively_network']
 
 TINY = DepthProConfig(
     tile_size=64,
