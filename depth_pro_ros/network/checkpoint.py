@@ -20,6 +20,9 @@ from depth_pro_ros.network.depth_pro import DepthPro
 FORMAT = 'depth_pro_ros'
 """The value of the `format` entry in the metadata of our own files."""
 
+READ_AT_ONCE = 100
+"""Tensors."""
+
 OFFICIAL_TO_TRANSFORMERS = (
     (r'encoder\.(patch|image)_encoder\.', r'depth_pro.encoder.\1_encoder.model.'),
     (r'fov\.encoder\.0\.', r'fov_model.fov_encoder.model.'),
@@ -100,16 +103,14 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], DepthProConfig | None]:
         raise CheckpointError(f'no weights file {path}')
     try:
         if path.suffix != '.safetensors':
-            tensors = torch.load(path, map_location='cpu', weights_only=True, mmap=True)
+            tensors = torch.load(path, map_location='cpu', weights_only=True)
             if not isinstance(tensors, dict) or not all(
                 isinstance(name, str) and isinstance(value, Tensor) and value.is_floating_point()
                 for name, value in tensors.items()
             ):
                 raise CheckpointError(f'{path} holds no plain dictionary of tensors')
             return tensors, None
-        with safetensors.safe_open(path, framework='pt') as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        tensors, metadata = read_safetensors(path)
         if metadata.get('format') != FORMAT:
             return tensors, None
         config = DepthProConfig.from_dict(json.loads(metadata['config']))
@@ -130,6 +131,22 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], DepthProConfig | None]:
         if isinstance(error, CheckpointError):
             raise
         raise CheckpointError(f'cannot read {path}: {str(error).splitlines()[0]}') from error
+
+
+def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Read the tensors of a file, and its metadata.
+
+    The file is opened again and again: what was read of an open one stays in memory with it, and
+    would double what an official network takes.
+    """
+    with safetensors.safe_open(path, framework='pt') as file:
+        names, metadata = list(file.keys()), file.metadata() or {}
+    tensors = {}
+    for first in range(0, len(names), READ_AT_ONCE):
+        with safetensors.safe_open(path, framework='pt') as file:
+            for name in names[first : first + READ_AT_ONCE]:
+                tensors[name] = file.get_tensor(name).clone()
+    return tensors, metadata
 
 
 def save_network(path: Path, network: DepthPro, record: dict[str, Any]) -> None:
