@@ -18,9 +18,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
 from depth_pro_ros import cli
+from depth_pro_ros.devices import SMALL, Pieces
 from depth_pro_ros.doctor import middleware, model, system
 from depth_pro_ros.doctor.check import Check, screen, would_run
 from depth_pro_ros.network import DepthPro, DepthProConfig
+from depth_pro_ros.network.folded import FoldedDepthPro
 from depth_pro_ros.network.weights import Download
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -122,30 +124,33 @@ class LiveTensors(TorchDispatchMode):
         self.bytes -= size
 
 
+@pytest.mark.parametrize('pieces', [Pieces(), SMALL], ids=['whole', 'in pieces'])
 @pytest.mark.parametrize('name', ['small', 'large'])
-def test_the_memory_needed_covers_what_a_frame_keeps_alive(name):
+def test_the_memory_needed_covers_what_a_frame_keeps_alive(name, pieces):
     config = DepthProConfig.preset(name)
     with torch.device('meta'):
-        network = DepthPro(config).half().eval()
+        network = DepthPro(config)
         image = torch.empty(1, 3, config.image_size, config.image_size, dtype=torch.float16)
-    weights = sum(parameter.nbytes for parameter in network.parameters())
+    folded = FoldedDepthPro(network).half().eval()
+    weights = sum(parameter.nbytes for parameter in folded.parameters())
     with torch.inference_mode(), LiveTensors() as live:
-        network(image)
-    needed = model.needed_bytes(config, torch.float16) - model.MARGIN_BYTES
+        folded(image, True, pieces.tile_batch, pieces.strip_rows)
+    needed = model.needed_bytes(config, torch.float16, pieces) - model.MARGIN_BYTES
+    print(f'{name} {pieces}: {(weights + live.most) / 1e9:.2f} GB alive, {needed / 1e9:.2f} told')
     assert 1.0 <= needed / (weights + live.most) <= 1.4
 
 
 def test_too_little_memory(tiny_weights, monkeypatch):
     def check(free, total):
         monkeypatch.setattr(model, 'system_memory', lambda: (free, total))
-        return model.check_memory(tiny_weights, 'cpu', 'fp32')
+        return model.check_memory(tiny_weights, 'cpu', 'fp32', 'auto')
 
     assert check(2**31, 2**32).status == 'ok'
     assert check(2**28, 2**32).status == 'warn'
     assert check(2**28, 2**28).status == 'fail'
-    official = model.needed_bytes(DepthProConfig.large(), torch.float32)
-    assert 8.0e9 < official < 9.5e9  # measured: 8.7 GB
-    assert model.needed_bytes(TINY, torch.float16) < 2**30
+    official = model.needed_bytes(DepthProConfig.large(), torch.bfloat16, SMALL)
+    assert 3.3e9 < official < 4.0e9  # measured: 3.5 GB
+    assert model.needed_bytes(TINY, torch.float16, SMALL) < 1.1 * 2**30
     assert dataclasses.replace(TINY_SHARED, share_vit=False).image_size == 256
 
 

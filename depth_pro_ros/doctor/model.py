@@ -13,13 +13,15 @@ from depth_pro_ros.network.weights import DOWNLOADS, cache_folder, find_weights,
 if TYPE_CHECKING:
     import torch
 
+    from depth_pro_ros.devices import Pieces
+
 CGROUP_LIMIT = Path('/sys/fs/cgroup/memory.max')
 GIB = 2**30
-LIVE_MAPS = 6
-"""Maps of the finest decoder level that are alive at once at most, counted at both sizes."""
-OVERHEAD, MARGIN_BYTES = 1.2, GIB // 2
-"""What allocators and convolutions take beside the tensors: an official frame in fp32 was measured
-at 8.7 GB on a CPU, of which 7.3 GB are tensors."""
+LIVE_MAPS, LIVE_TOKENS = 5, 8
+"""Maps of the decoder's finest level, and tokens of all tiles, that are alive at once at most."""
+MARGIN_BYTES = GIB
+"""What Python, torch and their workspaces take: an official frame in bf16 was measured at 3.5 GB on
+a CPU, of which 1.9 GB are weights and 0.6 GB maps and tokens."""
 
 
 def check_weights(weights: str) -> Check:
@@ -82,7 +84,7 @@ def check_memory(weights: str, device: str, precision: str, memory: str) -> Chec
     """Check that the device has the memory that a frame takes."""
     import torch
 
-    from depth_pro_ros.devices import choose_device, choose_precision
+    from depth_pro_ros.devices import choose_device, choose_pieces, choose_precision
     from depth_pro_ros.network.checkpoint import CheckpointError, load_network
 
     try:
@@ -94,7 +96,7 @@ def check_memory(weights: str, device: str, precision: str, memory: str) -> Chec
             config = load_network(find_weights(weights)).config
     except (ValueError, RuntimeError, CheckpointError):
         return Check('Memory', 'warn', 'not checked, as device or weights are missing')
-    needed = needed_bytes(config, dtype)
+    needed = needed_bytes(config, dtype, choose_pieces(memory, target))
     arithmetic = str(dtype).removeprefix('torch.')
     if target.type == 'cuda':
         free, total = torch.cuda.mem_get_info(target)
@@ -109,23 +111,30 @@ def check_memory(weights: str, device: str, precision: str, memory: str) -> Chec
     if needed <= free:
         return Check('Memory', 'ok', found)
     remedy = "choose weights 'small'" if weights != 'small' else 'use a machine with more'
-    if dtype == torch.float32 and target.type == 'cuda':
+    if target.type == 'cuda' and dtype == torch.float32:
         remedy += ' or precision fp16'
+    if target.type == 'cuda' and memory != 'low':
+        remedy += ' or memory low'
     if needed > total:
         return Check('Memory', 'fail', found, remedy)
     return Check('Memory', 'warn', found, f'end what else takes memory, or {remedy}')
 
 
-def needed_bytes(config: DepthProConfig, dtype: torch.dtype) -> int:
-    """Estimate the memory that the network and one frame take."""
+def needed_bytes(config: DepthProConfig, dtype: torch.dtype, pieces: Pieces) -> int:
+    """Estimate the memory that the network and one frame take, computed in pieces."""
     import torch
 
     from depth_pro_ros.network import DepthPro
+    from depth_pro_ros.network.encoder import TILES
 
     with torch.device('meta'):
         parameters = sum(parameter.numel() for parameter in DepthPro(config).parameters())
-    live = LIVE_MAPS * config.decoder_dim * (config.image_size // 2) ** 2
-    return round((parameters + live) * dtype.itemsize * OVERHEAD) + MARGIN_BYTES
+    side = config.image_size // 2
+    rows = min(side, pieces.strip_rows or side)
+    maps = config.decoder_dim * side * (LIVE_MAPS * rows + side // 2)  # a coarser level is whole
+    tiles = sum(count**2 for count in list(TILES.values())[: config.scales])
+    tokens = LIVE_TOKENS * tiles * config.grid**2 * config.vit_width
+    return (parameters + maps + tokens) * dtype.itemsize + MARGIN_BYTES
 
 
 def system_memory() -> tuple[int, int]:
