@@ -1,10 +1,9 @@
-"""Which device, which arithmetic, and how much of the network at once."""
+"""Which device, which arithmetic; threads and memory of this process."""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
-import dataclasses
 import os
 import resource
 from pathlib import Path
@@ -12,33 +11,6 @@ from pathlib import Path
 import torch
 
 PRECISIONS = {'fp32': torch.float32, 'fp16': torch.float16, 'bf16': torch.bfloat16}
-MEMORY = ('auto', 'low')
-
-
-@dataclasses.dataclass(frozen=True)
-class Pieces:
-    """How much of the network is computed at once: less needs less memory."""
-
-    tile_batch: int | None = None
-    """ViT tiles; None: all."""
-    strip_rows: int | None = None
-    """Rows of the decoder's finest level; None: all."""
-
-    def smaller(self, tiles: int) -> Pieces | None:
-        """Give the next smaller pieces, where `tiles` are all; None: there are none."""
-        at_once = min(self.tile_batch or tiles, tiles)
-        return None if at_once == 1 else Pieces((at_once + 1) // 2, SMALL.strip_rows)
-
-
-SMALL = Pieces(tile_batch=4, strip_rows=96)
-"""What `low` memory takes. On a CPU it is also the fastest: a piece stays in its caches."""
-
-
-def choose_pieces(memory: str, device: torch.device) -> Pieces:
-    """Give the pieces for `memory`: `low` needs the least, `auto` is what is fastest."""
-    if memory not in MEMORY:
-        raise ValueError(f"no memory '{memory}': use {' or '.join(MEMORY)}")
-    return SMALL if memory == 'low' or device.type == 'cpu' else Pieces()
 
 
 def choose_device(device: str) -> torch.device:

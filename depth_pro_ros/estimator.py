@@ -15,17 +15,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from depth_pro_ros.camera import check_size, focal_from_fov, fov_from_focal
-from depth_pro_ros.devices import (
-    Pieces,
-    choose_device,
-    choose_pieces,
-    choose_precision,
-    precision_name,
-)
+from depth_pro_ros.devices import choose_device, choose_precision, precision_name
 from depth_pro_ros.edges import flying_pixels
 from depth_pro_ros.network import DepthPro, DepthProOutput, stretch
 from depth_pro_ros.network.checkpoint import load_network
 from depth_pro_ros.network.folded import FoldedDepthPro
+from depth_pro_ros.network.pieces import check_memory, choose_pieces
 from depth_pro_ros.network.weights import find_weights
 
 logger = logging.getLogger(__name__)
@@ -64,17 +59,17 @@ class DepthEstimator:
         network: DepthPro,
         device: torch.device,
         dtype: torch.dtype,
-        pieces: Pieces | None = None,
+        memory: str = 'auto',
     ) -> None:
         """Take over a network, whose weights move to the device.
 
-        pieces: how much of it is computed at once (None: what suits the device); less where the
-        device runs out of memory.
+        memory: `auto` or `low`; where the device runs out of it, pieces become smaller. Raises
+        ValueError for another.
         """
         self.device = device
         self.dtype = dtype
         self.config = network.config
-        self.pieces = pieces or choose_pieces('auto', device)
+        self.pieces = choose_pieces(memory, device, network.config, dtype)
         folded = FoldedDepthPro(network.to(device)).eval()
         self.network = folded.to(device, dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
@@ -94,9 +89,9 @@ class DepthEstimator:
         """
         target = choose_device(device)
         dtype = choose_precision(precision, target)
-        pieces = choose_pieces(memory, target)
+        check_memory(memory)  # before a download
         path = find_weights(str(weights))
-        estimator = cls(load_network(path), target, dtype, pieces)
+        estimator = cls(load_network(path), target, dtype, memory)
         logger.info('%s on %s in %s', path.name, estimator.device_name, estimator.precision)
         return estimator
 
@@ -209,7 +204,7 @@ class DepthEstimator:
                 )
                 return output
             except torch.cuda.OutOfMemoryError:
-                smaller = self.pieces.smaller(self.network.tiles * len(images))
+                smaller = self.pieces.smaller(self.config, self.network.tiles * len(images))
                 if smaller is None:
                     raise
             self.pieces = smaller

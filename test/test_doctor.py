@@ -18,11 +18,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
 from depth_pro_ros import cli
-from depth_pro_ros.devices import SMALL, Pieces
 from depth_pro_ros.doctor import middleware, model, system
 from depth_pro_ros.doctor.check import Check, screen, would_run
 from depth_pro_ros.network import DepthPro, DepthProConfig
 from depth_pro_ros.network.folded import FoldedDepthPro
+from depth_pro_ros.network.pieces import PIECE_BYTES, Pieces
 from depth_pro_ros.network.weights import Download
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -124,10 +124,12 @@ class LiveTensors(TorchDispatchMode):
         self.bytes -= size
 
 
-@pytest.mark.parametrize('pieces', [Pieces(), SMALL], ids=['whole', 'in pieces'])
+@pytest.mark.parametrize('in_pieces', [False, True], ids=['whole', 'in pieces'])
 @pytest.mark.parametrize('name', ['small', 'large'])
-def test_the_memory_needed_covers_what_a_frame_keeps_alive(name, pieces):
+def test_the_memory_needed_covers_what_a_frame_keeps_alive(name, in_pieces):
     config = DepthProConfig.preset(name)
+    within = Pieces.within(config, torch.float16, PIECE_BYTES)
+    pieces = within if in_pieces else Pieces()
     with torch.device('meta'):
         network = DepthPro(config)
         image = torch.empty(1, 3, config.image_size, config.image_size, dtype=torch.float16)
@@ -148,9 +150,10 @@ def test_too_little_memory(tiny_weights, monkeypatch):
     assert check(2**31, 2**32).status == 'ok'
     assert check(2**28, 2**32).status == 'warn'
     assert check(2**28, 2**28).status == 'fail'
-    official = model.needed_bytes(DepthProConfig.large(), torch.bfloat16, SMALL)
+    large, bf16 = DepthProConfig.large(), torch.bfloat16
+    official = model.needed_bytes(large, bf16, Pieces.within(large, bf16, PIECE_BYTES))
     assert 3.3e9 < official < 4.0e9  # measured: 3.5 GB
-    assert model.needed_bytes(TINY, torch.float16, SMALL) < 1.1 * 2**30
+    assert model.needed_bytes(TINY, torch.float16, Pieces()) < 1.1 * 2**30
     assert dataclasses.replace(TINY_SHARED, share_vit=False).image_size == 256
 
 
@@ -230,7 +233,7 @@ def test_a_gpu_that_this_torch_cannot_compute_on(monkeypatch):
 
 
 def test_a_cpu_without_bf16_is_slow_but_runs(monkeypatch):
-    monkeypatch.setattr('depth_pro_ros.estimator.cpu_has_bf16', lambda: False)
+    monkeypatch.setattr('depth_pro_ros.devices.cpu_has_bf16', lambda: False)
     assert system.check_processor('cpu').status == 'warn'
 
 

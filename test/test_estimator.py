@@ -11,8 +11,9 @@ import torch
 from networks import TINY, TINY_SHARED, lively_network
 
 from depth_pro_ros import devices as module
-from depth_pro_ros.devices import SMALL, Pieces
 from depth_pro_ros.estimator import DepthEstimator, OutOfMemoryError, metric_depth
+from depth_pro_ros.network import pieces as pieces_module
+from depth_pro_ros.network.pieces import LEAST_ROWS, Pieces
 
 
 @pytest.fixture(scope='module')
@@ -147,9 +148,8 @@ class SmallDevice(torch.nn.Module):
 
 
 def on_small_device(limit: int) -> tuple[DepthEstimator, SmallDevice]:
-    small = DepthEstimator(
-        lively_network(TINY_SHARED), torch.device('cpu'), torch.float32, Pieces()
-    )
+    small = DepthEstimator(lively_network(TINY_SHARED), torch.device('cpu'), torch.float32)
+    small.pieces = Pieces()
     small.network = SmallDevice(small.network, limit)
     return small, small.network
 
@@ -160,16 +160,16 @@ def test_out_of_memory_makes_tile_batches_smaller_and_keeps_them(estimator):
     np.testing.assert_allclose(
         small.predict(rgb, 50.0).depth_m, estimator.predict(rgb, 50.0).depth_m, rtol=1e-4
     )
-    assert device.tried == [(None, None), *((tiles, SMALL.strip_rows) for tiles in (18, 9, 5))]
+    assert device.tried == [(None, None), (17, 64), (8, 32), (4, 16)]
     small.predict(rgb)
-    assert device.tried[4:] == [(5, SMALL.strip_rows)]
+    assert device.tried[4:] == [(4, 16)]
 
 
 def test_out_of_memory_with_one_tile_is_an_error_that_says_what_to_do():
     small, device = on_small_device(limit=0)
     with pytest.raises(OutOfMemoryError, match="choose weights 'small' or device 'cpu'"):
         small.predict(noise(64, 64))
-    assert device.tried[-1] == (1, SMALL.strip_rows)
+    assert device.tried[-1] == (1, LEAST_ROWS)
 
 
 def test_a_batch_gives_what_each_picture_gives_alone(estimator):
@@ -185,10 +185,12 @@ def test_a_batch_gives_what_each_picture_gives_alone(estimator):
 
 
 @pytest.mark.parametrize('memory', ['auto', 'low'])
-def test_memory_changes_nothing_else(tiny_weights, memory):
+def test_memory_changes_nothing_else(tiny_weights, memory, monkeypatch):
+    monkeypatch.setattr(pieces_module, 'PIECE_BYTES', 200_000)
     rgb = noise(96, 64)
     given = DepthEstimator.from_pretrained(tiny_weights, 'cpu', 'fp32', memory).predict(rgb)
     whole = DepthEstimator.from_pretrained(tiny_weights, 'cpu', 'fp32')
+    assert 1 < whole.pieces.tile_batch < 35 and 16 <= whole.pieces.strip_rows < 64
     whole.pieces = Pieces()
     np.testing.assert_allclose(given.depth_m, whole.predict(rgb).depth_m, rtol=1e-4)
 

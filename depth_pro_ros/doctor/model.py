@@ -13,7 +13,7 @@ from depth_pro_ros.network.weights import DOWNLOADS, cache_folder, find_weights,
 if TYPE_CHECKING:
     import torch
 
-    from depth_pro_ros.devices import Pieces
+    from depth_pro_ros.network.pieces import Pieces
 
 CGROUP_LIMIT = Path('/sys/fs/cgroup/memory.max')
 GIB = 2**30
@@ -84,8 +84,9 @@ def check_memory(weights: str, device: str, precision: str, memory: str) -> Chec
     """Check that the device has the memory that a frame takes."""
     import torch
 
-    from depth_pro_ros.devices import choose_device, choose_pieces, choose_precision
+    from depth_pro_ros.devices import choose_device, choose_precision
     from depth_pro_ros.network.checkpoint import CheckpointError, load_network
+    from depth_pro_ros.network.pieces import choose_pieces
 
     try:
         target = choose_device(device)
@@ -96,7 +97,7 @@ def check_memory(weights: str, device: str, precision: str, memory: str) -> Chec
             config = load_network(find_weights(weights)).config
     except (ValueError, RuntimeError, CheckpointError):
         return Check('Memory', 'warn', 'not checked, as device or weights are missing')
-    needed = needed_bytes(config, dtype, choose_pieces(memory, target))
+    needed = needed_bytes(config, dtype, choose_pieces(memory, target, config, dtype))
     arithmetic = str(dtype).removeprefix('torch.')
     if target.type == 'cuda':
         free, total = torch.cuda.mem_get_info(target)
