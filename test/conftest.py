@@ -1,7 +1,8 @@
-"""Fixtures shared by the tests; ROS tests run on a DDS domain of their own, on this machine."""
+"""Fixtures shared by the tests; each runs on a DDS domain of its own, on this machine."""
 
 from __future__ import annotations
 
+import itertools
 import os
 
 os.environ.setdefault('HF_HUB_OFFLINE', '1')  # read when timm is imported
@@ -13,7 +14,15 @@ from depth_pro_ros.network.checkpoint import save_network
 from depth_pro_ros.ros.distributions import stay_on_this_machine
 
 stay_on_this_machine()
-os.environ['ROS_DOMAIN_ID'] = str(os.getpid() % 90 + 10)
+DOMAINS = itertools.cycle(range(10, 100))
+for _ in range(os.getpid() % 90):
+    next(DOMAINS)
+
+
+@pytest.fixture(autouse=True)
+def own_domain() -> None:
+    """Let no test hear the nodes of the one before it, which live until they are collected."""
+    os.environ['ROS_DOMAIN_ID'] = str(next(DOMAINS))
 
 
 @pytest.fixture(scope='session')
