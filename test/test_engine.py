@@ -13,7 +13,7 @@ import torch
 from ros_helpers import picture, rgb_message, running_node, wait_until
 from test_node import answers
 
-from depth_pro_ros import estimator as estimator_module
+from depth_pro_ros import devices
 from depth_pro_ros.estimator import DepthEstimator, OutOfMemoryError
 from depth_pro_ros.ros import engine as engine_module
 from depth_pro_ros.ros.diagnostics import Health
@@ -107,6 +107,6 @@ def test_a_picture_that_cannot_be_used_is_no_trouble(tiny_weights):
 def test_a_device_that_refuses_to_give_memory_back_ends_no_thread(tiny_weights, monkeypatch):
     engine = Engine(NodeParameters(weights=tiny_weights, device='cpu'), Health('node'))
     engine.load()
-    monkeypatch.setattr(estimator_module, 'release_memory', failing(RuntimeError('device lost')))
+    monkeypatch.setattr(devices, 'release_memory', failing(RuntimeError('device lost')))
     engine.free()
     assert engine.estimator is None

@@ -130,7 +130,8 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], DepthProConfig | None]:
     ) as error:
         if isinstance(error, CheckpointError):
             raise
-        raise CheckpointError(f'cannot read {path}: {str(error).splitlines()[0]}') from error
+        reason = (str(error) or 'it ends too early').splitlines()[0]
+        raise CheckpointError(f'cannot read {path}: {reason}') from error
 
 
 def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
