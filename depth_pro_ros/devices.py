@@ -10,6 +10,9 @@ from pathlib import Path
 
 import torch
 
+THREADS = torch.get_num_threads()
+"""That torch chose for this machine; `leave_a_core` may be called more than once."""
+
 PRECISIONS = {'fp32': torch.float32, 'fp16': torch.float16, 'bf16': torch.bfloat16}
 
 
@@ -65,9 +68,8 @@ def peak_memory_bytes(device: torch.device) -> int:
 
 def leave_a_core() -> None:
     """Leave one of four or more cores to the rest of a robot; OMP_NUM_THREADS decides where set."""
-    threads = torch.get_num_threads()
-    if 'OMP_NUM_THREADS' not in os.environ and threads >= 4:
-        torch.set_num_threads(threads - 1)
+    if 'OMP_NUM_THREADS' not in os.environ and THREADS >= 4:
+        torch.set_num_threads(THREADS - 1)
 
 
 def release_memory() -> None:

@@ -195,6 +195,23 @@ def test_memory_changes_nothing_else(tiny_weights, memory, monkeypatch):
     np.testing.assert_allclose(given.depth_m, whole.predict(rgb).depth_m, rtol=1e-4)
 
 
+def test_one_core_is_left_however_often_the_network_is_loaded(monkeypatch):
+    chosen = []
+    monkeypatch.delenv('OMP_NUM_THREADS', raising=False)
+    monkeypatch.setattr(module, 'THREADS', 8)
+    monkeypatch.setattr(torch, 'set_num_threads', chosen.append)
+    monkeypatch.setattr(torch, 'get_num_threads', lambda: [8, *chosen][-1])
+    module.leave_a_core()
+    module.leave_a_core()
+    assert chosen == [7, 7]
+    monkeypatch.setattr(module, 'THREADS', 2)
+    module.leave_a_core()
+    monkeypatch.setattr(module, 'THREADS', 8)
+    monkeypatch.setenv('OMP_NUM_THREADS', '8')
+    module.leave_a_core()
+    assert chosen == [7, 7]
+
+
 def test_unknown_memory_is_refused():
     with pytest.raises(ValueError, match="no memory 'tiny': use auto or low"):
         DepthEstimator.from_pretrained('small', 'cpu', memory='tiny')
