@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import json
 import tempfile
@@ -66,13 +67,14 @@ def apple(weights: Path, device: str, precision: str, memory: str) -> Run:
     import depth_pro
     from depth_pro.depth_pro import DEFAULT_MONODEPTH_CONFIG_DICT as DEFAULT
 
-    checkpoint = weights.with_suffix('.pt')
-    torch.save(load_network(weights).state_dict(), checkpoint)
-    config = DEFAULT
-    config.checkpoint_uri = str(checkpoint)
-    model, transform = depth_pro.create_model_and_transforms(
-        config, choose_device(device), PRECISIONS[precision]
-    )
+    with tempfile.TemporaryDirectory() as folder:
+        checkpoint = str(Path(folder) / 'depth_pro.pt')
+        torch.save(load_network(weights).state_dict(), checkpoint)
+        model, transform = depth_pro.create_model_and_transforms(
+            dataclasses.replace(DEFAULT, checkpoint_uri=checkpoint),
+            choose_device(device),
+            PRECISIONS[precision],
+        )
     model.eval()
 
     def run(rgb: NDArray[np.uint8]) -> Answer:
