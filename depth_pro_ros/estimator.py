@@ -204,7 +204,7 @@ class DepthEstimator:
                 )
                 return output
             except torch.cuda.OutOfMemoryError:
-                smaller = self.pieces.smaller(self.config, self.network.tiles * len(images))
+                smaller = self.pieces.smaller(self.config, self.config.tiles * len(images))
                 if smaller is None:
                     raise
             self.pieces = smaller

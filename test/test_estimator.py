@@ -137,7 +137,7 @@ class SmallDevice(torch.nn.Module):
 
     def __init__(self, network, limit: int) -> None:
         super().__init__()
-        self.network, self.tiles, self.limit = network, network.tiles, limit
+        self.network, self.limit = network, limit
         self.tried: list[tuple[int | None, int | None]] = []
 
     def forward(self, image, need_fov, tile_batch, strip_rows):

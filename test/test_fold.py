@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from networks import TINY, TINY_SHARED, lively_network
 
 from depth_pro_ros.network import DepthProConfig, fold
-from depth_pro_ros.network.encoder import TILES, merge, split
+from depth_pro_ros.network.config import TILES
+from depth_pro_ros.network.encoder import merge, split
 from depth_pro_ros.network.folded import FoldedDepthPro
 from depth_pro_ros.network.tiled_vit import tile_patches
 

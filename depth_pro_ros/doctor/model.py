@@ -126,15 +126,13 @@ def needed_bytes(config: DepthProConfig, dtype: torch.dtype, pieces: Pieces) -> 
     import torch
 
     from depth_pro_ros.network import DepthPro
-    from depth_pro_ros.network.encoder import TILES
 
     with torch.device('meta'):
         parameters = sum(parameter.numel() for parameter in DepthPro(config).parameters())
     side = config.image_size // 2
     rows = min(side, pieces.strip_rows or side)
     maps = config.decoder_dim * side * (LIVE_MAPS * rows + side // 2)  # a coarser level is whole
-    tiles = sum(count**2 for count in list(TILES.values())[: config.scales])
-    tokens = LIVE_TOKENS * tiles * config.grid**2 * config.vit_width
+    tokens = LIVE_TOKENS * config.tiles * config.grid**2 * config.vit_width
     return (parameters + maps + tokens) * dtype.itemsize + MARGIN_BYTES
 
 

@@ -5,6 +5,10 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+TILES = {1: 1, 2: 3, 4: 5}
+"""Tiles along one side of a picture that is 1, 2 or 4 tiles wide: they overlap by a half, or by a
+quarter."""
+
 
 @dataclasses.dataclass(frozen=True)
 class DepthProConfig:
@@ -66,6 +70,16 @@ class DepthProConfig:
     def grid(self) -> int:
         """Patch tokens along one side of a tile."""
         return self.tile_size // self.patch_size
+
+    @property
+    def tile_counts(self) -> list[int]:
+        """Tiles along one side of each image of the pyramid, finest first: 5, 3, 1 or 3, 1."""
+        return [TILES[2**i] for i in reversed(range(self.scales))]
+
+    @property
+    def tiles(self) -> int:
+        """Tiles of a picture: 35 or 10."""
+        return sum(count**2 for count in self.tile_counts)
 
     @classmethod
     def large(cls) -> DepthProConfig:

@@ -11,10 +11,6 @@ from torch import Tensor, nn
 from depth_pro_ros.network.config import DepthProConfig
 from depth_pro_ros.network.vit import TokenViT, tokens_to_map
 
-TILES = {1: 1, 2: 3, 4: 5}
-"""Tiles along one side of a picture that is 1, 2 or 4 tiles wide: they overlap by a half, or by a
-quarter."""
-
 
 class Encoding(NamedTuple):
     """What the encoder hands on; g = tokens along a tile."""
@@ -52,7 +48,7 @@ class Encoder(nn.Module):
         """Encode x (B, 3, S, S) in [-1, 1], at most `tile_batch` tiles at a time."""
         batch, grid, tile = x.shape[0], self.config.grid, self.config.tile_size
         pyramid = [x, *(shrink(x, 2**i) for i in range(1, self.config.scales))]
-        counts = [TILES[image.shape[-1] // tile] for image in pyramid]  # 5, 3, 1 along one side
+        counts = self.config.tile_counts
         tiles = torch.cat([split(image, tile, n) for image, n in zip(pyramid, counts, strict=True)])
 
         tokens, taken = self.patch_encoder.in_batches(

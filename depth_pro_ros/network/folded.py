@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from depth_pro_ros.network import fold
 from depth_pro_ros.network.decoder import DepthHead, Fusion, Residual, conv_float32
 from depth_pro_ros.network.depth_pro import DepthPro, DepthProOutput
-from depth_pro_ros.network.encoder import TILES, Encoder, shrink
+from depth_pro_ros.network.encoder import Encoder, shrink
 from depth_pro_ros.network.tiled_vit import TiledViT
 from depth_pro_ros.network.vit import TokenViT
 
@@ -30,10 +30,7 @@ class FoldedDepthPro(nn.Module):
         self.config, grid = network.config, network.config.grid
         encoder, decoder, fov = network.encoder, network.decoder, network.fov
         fusions: Any = decoder.fusions
-        scales = range(network.config.scales)
-        counts = [TILES[2**i] for i in reversed(scales)]  # 5, 3, 1
-        self.tiles = sum(count * count for count in counts)
-        self.patch_vit = TiledViT(encoder.patch_encoder, grid, counts)
+        self.patch_vit = TiledViT(encoder.patch_encoder, grid, network.config.tile_counts)
         self.image_vit = self.fov_vit = None
         if encoder.image_encoder is not None and isinstance(fov.encoder[0], TokenViT):
             self.image_vit = TiledViT(encoder.image_encoder, grid, [1])
@@ -41,7 +38,7 @@ class FoldedDepthPro(nn.Module):
         self.fov = fov
         self.lowest, self.lowest_border = fold_lowest(encoder, decoder.convs[-1])
         upsamplers = [encoder.upsample_latent0, encoder.upsample_latent1, encoder.upsample0]
-        if len(counts) == 3:
+        if network.config.scales == 3:
             upsamplers.append(encoder.upsample1)
         self.skips = nn.ModuleList(
             fold_skip(upsampler, conv)
