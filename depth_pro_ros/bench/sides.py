@@ -75,7 +75,7 @@ def apple(weights: Path, device: str, precision: str, memory: str) -> Run:
             choose_device(device),
             PRECISIONS[precision],
         )
-    model.eval()
+    model = model.eval().to(PRECISIONS[precision])  # it casts itself to fp16 only
 
     def run(rgb: NDArray[np.uint8]) -> Answer:
         prediction = model.infer(transform(rgb))

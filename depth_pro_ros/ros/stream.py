@@ -166,7 +166,6 @@ class CameraStream:
                 'is raw, set rectify: true',
             )
         depth_m, camera = self._estimate(view, frame, engine, parameters, wanted)
-
         return lambda: self._publish(
             frame, wanted, depth_m, view.rgb, camera, parameters, started_s
         )
