@@ -17,6 +17,7 @@ from test_node import answers, depth_array
 
 from depth_pro_ros.estimator import DepthEstimator
 from depth_pro_ros.focal import FocalSettings
+from depth_pro_ros.ros.parameters import NodeParameters
 
 FRAMES = 60
 RECORDING = Path(os.environ.get('DEPTH_PRO_RECORDING', ''))
@@ -54,7 +55,13 @@ def learn(node, peer, frames) -> None:
 
 
 def relative_spread(values: np.ndarray) -> float:
-    return float(values.std() / values.mean())
+    """Give the relative standard deviation over frames, the median over pixels."""
+    return float(np.median(values.std(axis=0) / values.mean(axis=0)))
+
+
+def use(node, **parameters) -> None:
+    for name, value in parameters.items():
+        object.__setattr__(node.parameters, name, value)
 
 
 def compare(node, peer, frames, plain) -> dict[str, tuple[float, float]]:
@@ -62,25 +69,28 @@ def compare(node, peer, frames, plain) -> dict[str, tuple[float, float]]:
 
     plain (N, H, W): the network's own depth of the frames at a fixed focal length. Depth is
     proportional to the focal length, so what is published divided by it is the part of the scale
-    that the focal length makes; 'depth' is that of the middle pixel, with all that moves it.
+    that the focal length makes; 'depth' is that of a pixel, with all that moves it, and then with
+    what stands still averaged.
     """
-    middle = (slice(None), plain.shape[1] // 2, plain.shape[2] // 2)
     found = []
     for locked in (False, True):
-        object.__setattr__(node.parameters, 'focal_lock', locked)
+        use(node, focal_lock=locked, still_frames=1)
         focals, depths = show(node, peer, frames)
         factors = np.array([np.median(each) for each in depths / plain])
         np.testing.assert_allclose(factors / factors[0], focals / focals[0], rtol=2e-5)
-        found.append([relative_spread(each) for each in (factors, depths[middle], plain[middle])])
+        found.append([relative_spread(each) for each in (factors, depths)])
     assert len(set(focals)) == 1  # to the last bit
-    (focal, depth, network), (locked_focal, locked_depth, _) = found
+    (focal, depth), (locked_focal, locked_depth) = found
+    use(node, still_frames=NodeParameters.still_frames)
+    show(node, peer, frames[: FRAMES // 2])
+    still, own = relative_spread(show(node, peer, frames)[1]), relative_spread(plain)
     print(
         f'focal length {focals[0]:.1f} px; relative standard deviation without -> with the lock: '
-        f'of the scale factor {focal:.3%} -> {locked_focal:.3%}, of the depth of the '
-        f'middle pixel {depth:.3%} -> {locked_depth:.3%}; of that, by the network at a fixed focal '
-        f'length {network:.3%}'
+        f'of the scale factor {focal:.3%} -> {locked_focal:.3%}, of the depth of a pixel '
+        f'{depth:.3%} -> {locked_depth:.3%} -> {still:.3%} with what stands still averaged; by the '
+        f'network at a fixed focal length {own:.3%}'
     )
-    return {'focal': (focal, locked_focal), 'depth': (depth, locked_depth), 'own': (network,) * 2}
+    return {'focal': (focal, locked_focal), 'depth': (depth, locked_depth, still), 'own': (own,)}
 
 
 def test_the_scale_of_a_noisy_picture_stands_still_once_locked(tiny_weights):
@@ -95,8 +105,11 @@ def test_the_scale_of_a_noisy_picture_stands_still_once_locked(tiny_weights):
         spreads = compare(node, peer, frames, plain)
         unlocked, locked = spreads['focal']
         assert unlocked > 1e-4 and locked <= unlocked / 5
-        # what is left is the network's own, which no lock removes
-        assert spreads['depth'][1] == pytest.approx(spreads['own'][0], rel=0.02)
+        unlocked, locked, still = spreads['depth']
+        assert still <= unlocked / 5
+        # what the lock leaves is the network's own
+        assert locked == pytest.approx(spreads['own'][0], rel=0.02)
+        use(node, still_frames=1)
         info = CameraInfo(header=header(), width=64, height=48)
         info.k = [52.5, 0.0, 32.0, 0.0, 52.5, 24.0, 0.0, 0.0, 1.0]
         peer.info.publish(info)
@@ -136,8 +149,9 @@ def test_a_recording_locks_and_stands_still():
         print(node.streams[''].lens)
         predict = node.engine.estimator.predict
         plain = np.array([predict(rgb, 500.0).depth_m for rgb in frames])
-        unlocked, locked = compare(node, peer, frames, plain)['focal']
-        assert locked <= unlocked / 5
+        spreads = compare(node, peer, frames, plain)
+        for unlocked, *_, locked in (spreads['focal'], spreads['depth']):
+            assert locked <= unlocked / 5
         assert math.isclose(node.streams[''].known.camera.fx, 525.0, rel_tol=0.25)
         info = CameraInfo(header=header(), width=640, height=480)
         info.k = [525.0, 0.0, 319.5, 0.0, 525.0, 239.5, 0.0, 0.0, 1.0]

@@ -108,6 +108,14 @@ class NodeParameters:
         maximum=86400.0,
         dynamic=True,
     )
+    still_frames: int = _parameter(
+        30,
+        'where a camera with a known focal length sees the same as before, depth is that of the '
+        'average of so many pictures, so that noise does not make it flicker; 1: of each picture',
+        minimum=1,
+        maximum=1000,
+        dynamic=True,
+    )
     calibration_folder: str = _parameter(
         '~/.ros/camera_info', 'where save_calibration writes, and nowhere else'
     )

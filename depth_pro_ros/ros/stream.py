@@ -25,6 +25,7 @@ from depth_pro_ros.ros.engine import Engine
 from depth_pro_ros.ros.parameters import NodeParameters
 from depth_pro_ros.ros.topics import CameraTopics
 from depth_pro_ros.scale import ScaleAnchor, ScaleError, height_above_floor
+from depth_pro_ros.still import StillAverage
 
 DISAGREEMENT = 0.15
 """Relative difference between a calibration and the network that is reported."""
@@ -80,6 +81,7 @@ class CameraStream:
         self._measured_stamp: Time | None = None
         self.lens = FocalFilter()
         self._anchor = ScaleAnchor()
+        self._still = StillAverage()
         self._calibration = Calibration(self.warn)
         self._relocked = self._relocks
         self._known = Known(self._relocks)
@@ -197,7 +199,7 @@ class CameraStream:
             self._tell(camera, source)
             return None, camera
         prediction = engine.predict(
-            view.rgb,
+            self._steady(view.rgb, camera, parameters),
             camera.fx if camera else None,
             estimate_focal=self._wants_estimate(view, parameters),
             edge_ratio=parameters.edge_ratio,
@@ -214,6 +216,15 @@ class CameraStream:
         if view.unseen is not None:
             depth_m[view.unseen] = np.nan
         return depth_m, camera
+
+    def _steady(
+        self, rgb: NDArray[np.uint8], camera: Intrinsics | None, parameters: NodeParameters
+    ) -> NDArray[np.uint8]:
+        """Average what stands still; not while a lens is learned, which takes independent looks."""
+        if camera is None or parameters.still_frames < 2:
+            self._still.forget()
+            return rgb
+        return self._still.add(rgb, parameters.still_frames)
 
     def _believed(self, view: View, parameters: NodeParameters) -> tuple[Intrinsics | None, str]:
         """Give the camera and where it is known from; None: from this very frame."""
