@@ -60,4 +60,4 @@ class StillAverage:
                 around = cv2.dilate(changed.astype(np.uint8), np.ones((3, 3), np.uint8))
                 where = cv2.resize(around, mean.shape[1::-1], interpolation=cv2.INTER_NEAREST)
                 mean[where > 0] = new[where > 0]
-        return cv2.convertScaleAbs(self._mean)
+        return np.asarray(cv2.convertScaleAbs(self._mean), np.uint8)

@@ -7,7 +7,7 @@ import dataclasses
 from depth_pro_ros.bench.lively import lively_network
 from depth_pro_ros.network import DepthProConfig
 
-__all__ = ['MINIATURE', 'REDUCED', 'TINY', 'TINY_SHARED', 'lively_network']
+__all__ = ['MINIATURE', 'REDUCED', 'TINY', 'TINY_SHARED', 'TWO_SCALES', 'lively_network']
 
 TINY = DepthProConfig(
     tile_size=64,
@@ -22,14 +22,14 @@ TINY = DepthProConfig(
 """A Depth Pro with three ViTs of its own and a 256 x 256 input."""
 
 MINIATURE = DepthProConfig(
-    tile_size=64,
-    scales=2,
+    tile_size=128,
+    scales=1,
     vit_width=96,
     vit_depth=3,
     vit_heads=3,
     intermediate_blocks=(0, 1),
     share_vit=True,
-    neck_dims=(24, 24, 32, 32),
+    neck_dims=(24, 24, 32),
     decoder_dim=24,
     head_dim=8,
     antialias=True,
@@ -37,6 +37,8 @@ MINIATURE = DepthProConfig(
 """The small network in miniature, with a 128 x 128 input: it learns something within seconds."""
 
 TINY_SHARED = dataclasses.replace(TINY, share_vit=True, antialias=True, head_dim=16)
+
+TWO_SCALES = dataclasses.replace(TINY_SHARED, scales=2, neck_dims=(16, 16, 24, 32))
 
 REDUCED = DepthProConfig(
     tile_size=128,

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 
 import pytest
 import torch
 import torch.nn.functional as F
-from networks import TINY, TINY_SHARED, lively_network
+from networks import MINIATURE, TINY, TINY_SHARED, TWO_SCALES, lively_network
 
 from depth_pro_ros.network import DepthProConfig, fold
 from depth_pro_ros.network.config import TILES
@@ -65,16 +66,18 @@ def test_tiles_of_patches_are_those_of_the_encoder(count):
     patches, kept = tile_patches(count, grid)
     assert torch.equal(patches, tiles)
     assert torch.equal(patches[kept].sort().values, picture.flatten())
-    if count > 1:
-        marked = torch.where(kept, tiles, -1).reshape(-1, 1, grid, grid)
-        assert torch.equal(merge(marked, count), picture)
+    marked = torch.where(kept, tiles, -1).reshape(-1, 1, grid, grid)
+    assert torch.equal(merge(marked, count), picture)
 
 
 @pytest.mark.parametrize(
     ('config', 'pieces'),
     [
         *((config, pieces) for config in (TINY, TINY_SHARED) for pieces in PIECES),
-        (DepthProConfig.small(), (4, 96)),
+        (TWO_SCALES, PIECES[1]),
+        (MINIATURE, PIECES[2]),
+        (dataclasses.replace(MINIATURE, share_vit=False), PIECES[1]),
+        (DepthProConfig.small(), (None, 96)),
     ],
 )
 def test_folding_changes_nothing_but_rounding(config, pieces):

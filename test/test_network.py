@@ -115,6 +115,7 @@ def test_presets_hold_what_they_promise():
     ('change', 'message'),
     [
         ({'tile_size': 96}, 'not a multiple of 8 patches'),
+        ({'scales': 4}, 'not 1, 2 or 3'),
         ({'decoder_dim': 32}, 'differs from decoder_dim'),
         ({'intermediate_blocks': (2, 9)}, 'must rise inside'),
     ],

@@ -19,7 +19,6 @@ from depth_pro_ros.training import distil, furniture
 from depth_pro_ros.training.distil import label
 from depth_pro_ros.training.frames import collate
 from depth_pro_ros.training.measure import by_network, measure
-from depth_pro_ros.training.progressive import output_px
 from depth_pro_ros.training.recorded import pairs
 from depth_pro_ros.training.rooms import Frame, write_frames
 from depth_pro_ros.training.sources import open_frames, open_pictures
@@ -60,8 +59,8 @@ def test_from_rooms_to_weights_that_beat_a_constant(tmp_path, miniature):
     assert cv2.imread(str(tmp_path / 'sheet.png')).shape == (6 * 192, 8 * 192, 3)
     where = ['--data', str(rooms), '--held-out', str(held_out), '--output', str(output)]
     common = ['train', *where, '--init', 'none', '--batch', '12', '--steps', '250']
-    assert cli.main([*common, '--rate', '2e-3', '--stage', 'whole']) == 0
-    losses = depth_losses(output, 'whole')
+    assert cli.main([*common, '--rate', '2e-3', '--stage', '1']) == 0
+    losses = depth_losses(output, '1')
     assert np.mean(losses[-8:]) < 0.93 * losses[0]
     init = ['--init', str(output), '--batch', '4', '--steps', '15']
     assert cli.main(['train', *where, *init, '--stage', '1', '2', 'fov']) == 0
@@ -89,24 +88,23 @@ def pictures(tmp_path):
 def test_a_student_comes_to_agree_with_its_teacher(tmp_path, pictures, miniature):
     teacher = lively_network(dataclasses.replace(MINIATURE, vit_depth=4))
     save_network(tmp_path / 'teacher.safetensors', teacher, {})
-    smaller = dataclasses.replace(MINIATURE, vit_width=48, decoder_dim=16, neck_dims=(16,) * 4)
-    student = DepthPro(smaller)
-    take_over(student, start_network('none'))
+    student = DepthPro(dataclasses.replace(MINIATURE, vit_depth=2))
+    take_over(student, teacher)  # its first half
     save_network(tmp_path / 'student.safetensors', student, {})
     output = tmp_path / 'out.safetensors'
     who = ['--teacher', str(tmp_path / 'teacher.safetensors'), '--images', str(pictures)]
     into = ['--student', str(tmp_path / 'student.safetensors'), '--output', str(output)]
-    how = ['--stage', 'whole', '--steps', '100', '--batch', '8', '--rate', '5e-3']
+    how = ['--stage', '1', '--steps', '100', '--batch', '8', '--rate', '2e-3']
     assert cli.main(['distil', *who, *into, *how]) == 0
     labels = open_frames(output.with_suffix('.labels'))
     assert len(labels) == 20 and labels[0].rgb.shape == (60, 80, 3)
     _, held_out = labels.hold_out()
-    before = measure(by_network(student, whole_image=True), held_out, MINIATURE)
-    after = measure(by_network(load_network(output).float(), whole_image=True), held_out, MINIATURE)
+    before = measure(by_network(student), held_out, MINIATURE)
+    after = measure(by_network(load_network(output).float()), held_out, MINIATURE)
     assert after['abs_rel'] < 0.9 * before['abs_rel']
     own = measure(by_network(teacher), labels, MINIATURE)
     assert own['fov_error_deg'] < 0.5  # the pictures are kept as JPEG
-    losses = depth_losses(output, 'whole')
+    losses = depth_losses(output, '1')
     assert np.mean(losses[-2:]) < np.mean(losses[:2])
 
 
@@ -125,13 +123,13 @@ def test_fine_tuning_on_a_folder_of_ones_own(tmp_path, miniature):
     output = tmp_path / 'tuned.safetensors'
     start = tmp_path / 'start.safetensors'
     save_network(start, start_network('none'), {})
-    how = ['--stage', 'whole', '--steps', '100', '--batch', '6', '--rate', '5e-3']
+    how = ['--stage', '1', '--steps', '100', '--batch', '6', '--rate', '5e-3']
     command = ['train', '--data', str(tmp_path), '--init', str(start), '--output', str(output)]
     assert cli.main([*command, *how]) == 0
     _, held_out = open_frames(tmp_path).hold_out()
     assert np.isnan(held_out[0].depth_m[:, 22:28]).all()
-    before = measure(by_network(load_network(start).float(), whole_image=True), held_out, MINIATURE)
-    after = measure(by_network(load_network(output).float(), whole_image=True), held_out, MINIATURE)
+    before = measure(by_network(load_network(start).float()), held_out, MINIATURE)
+    after = measure(by_network(load_network(output).float()), held_out, MINIATURE)
     assert after['abs_rel'] < 0.7 * before['abs_rel']
 
 
@@ -162,11 +160,14 @@ def test_a_network_takes_over_what_fits_another_size(grids):
     torch.testing.assert_close(a, b, atol=3, rtol=0.1)
 
 
-def test_a_network_of_two_scales_takes_over_from_one_of_three():
-    three = DepthPro(
-        dataclasses.replace(MINIATURE, scales=3, tile_size=128, neck_dims=(24, 24, 32, 40, 32))
-    )
-    two = DepthPro(dataclasses.replace(MINIATURE, tile_size=128))
+def test_a_network_takes_over_from_one_of_more_or_fewer_scales():
+    more = dataclasses.replace(MINIATURE, scales=3, neck_dims=(24, 24, 32, 40, 32))
+    three = DepthPro(more)
+    two = DepthPro(dataclasses.replace(MINIATURE, scales=2, neck_dims=(24, 24, 32, 32)))
+    assert take_over(two, three) == []
+    fresh = take_over(two, DepthPro(MINIATURE))
+    levels = ('encoder.upsample0', 'decoder.convs.2', 'decoder.fusions.2')
+    assert fresh and all(name.startswith(levels) for name in fresh)
     assert take_over(two, three) == []
     torch.testing.assert_close(
         two.decoder.fusions[3].out_conv.weight, three.decoder.fusions[4].out_conv.weight
@@ -258,16 +259,16 @@ def test_depth_that_is_recorded_late_finds_its_picture():
 
 def test_frames_without_known_depth_cost_no_step(tmp_path):
     network = start_network('none', None, 64)
-    rgb = np.zeros((96, 96, 3), np.uint8)
-    blind = Frame(rgb, np.full((96, 96), np.nan, np.float16), 60.0)
-    sparse = np.full((96, 96), np.nan, np.float16)
+    rgb = np.zeros((192, 192, 3), np.uint8)
+    blind = Frame(rgb, np.full((192, 192), np.nan, np.float16), 60.0)
+    sparse = np.full((192, 192), np.nan, np.float16)
     sparse[::5, ::5] = 2.0
     seen = Frame(rgb, sparse, 60.0)
-    stage = Stage('whole', 1, 2, 1e-3, 0.0, whole_image=True)
-    batch = collate([blind, seen], network.config, output_px(network.config, True))
+    stage = Stage('1', 1, 2, 1e-3, 0.0)
+    batch = collate([blind, seen], network.config, network.config.answer_size)
     assert batch.inverse_depth[1].isfinite().float().mean() > 0.3
     for pictures in ([blind, seen], [blind, blind]):
-        batch = collate(pictures, network.config, output_px(network.config, True))
+        batch = collate(pictures, network.config, network.config.answer_size)
         loss, _ = compute_loss(network, batch, stage)
         assert torch.isfinite(loss)
 

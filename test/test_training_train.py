@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pytest
 import torch
-from networks import MINIATURE, lively_network
+from networks import MINIATURE
 
 from depth_pro_ros.network import DepthPro, DepthProConfig
 from depth_pro_ros.network.checkpoint import load_network, read_record
@@ -14,14 +14,10 @@ from depth_pro_ros.training import dinov2
 from depth_pro_ros.training import train as training
 from depth_pro_ros.training.frames import collate
 from depth_pro_ros.training.measure import by_constants, measure
-from depth_pro_ros.training.progressive import (
-    forward_whole_image,
-    output_px,
-    start_as_upsampling,
-)
 from depth_pro_ros.training.rooms import Frame, write_frames
 from depth_pro_ros.training.sources import open_frames
 from depth_pro_ros.training.stages import Stage
+from depth_pro_ros.training.start import start_as_upsampling
 from depth_pro_ros.training.train import compute_loss, schedule, train
 
 
@@ -45,17 +41,6 @@ def test_frames_survive_the_disk(data):
     assert 50 <= data[3].fov_deg <= 80
 
 
-def test_the_whole_image_path_agrees_with_the_network():
-    network = lively_network(MINIATURE)
-    image = torch.rand(2, 3, MINIATURE.image_size, MINIATURE.image_size) * 2 - 1
-    with torch.inference_mode():
-        alone, full = forward_whole_image(network, image), network(image)
-    for answer, whole_image in ((alone, True), (full, False)):
-        side = output_px(MINIATURE, whole_image)
-        assert answer.inverse_depth.shape == (2, 1, side, side)
-    torch.testing.assert_close(alone.fov_deg, full.fov_deg, atol=1e-4, rtol=1e-4)
-
-
 def test_the_start_answers_about_the_means():
     torch.manual_seed(0)
     network = DepthPro(MINIATURE).eval()
@@ -67,10 +52,9 @@ def test_the_start_answers_about_the_means():
 
 
 STAGES = (
-    Stage('whole', steps=60, batch=4, rate=3e-3, encoder_rate=1e-3, whole_image=True),
-    Stage('1', steps=3, batch=2, rate=1e-4, encoder_rate=0.0),
+    Stage('1', steps=60, batch=4, rate=3e-3, encoder_rate=1e-3),
     Stage('2', steps=3, batch=2, rate=1e-4, encoder_rate=1e-5),
-    Stage('fov', steps=3, batch=2, rate=1e-3, encoder_rate=0.0, whole_image=True),
+    Stage('fov', steps=3, batch=2, rate=1e-3, encoder_rate=0.0),
 )
 
 
@@ -86,13 +70,13 @@ def test_training_lowers_the_loss_and_writes_what_it_did(data, tmp_path):
     torch.set_num_threads(1)
     output = tmp_path / 'tiny.safetensors'
     train(fresh_network(), data, data, output, STAGES)
-    batch = collate([data[i] for i in range(8)], MINIATURE, output_px(MINIATURE, True))
+    batch = collate([data[i] for i in range(8)], MINIATURE, MINIATURE.answer_size)
     with torch.no_grad():
         before = compute_loss(fresh_network(), batch, STAGES[0])[1]
         after = compute_loss(load_network(output).float(), batch, STAGES[0])[1]
     assert after['mae'] < 0.7 * before['mae']
     record = read_record(output)
-    assert [stage['steps'] for stage in record['stages']] == [60, 3, 3, 3]
+    assert [stage['steps'] for stage in record['stages']] == [60, 3, 3]
     assert output.with_suffix('.metrics.jsonl').read_text().count('\n') >= 8
     assert not output.with_suffix('.state').exists()
 
@@ -100,7 +84,7 @@ def test_training_lowers_the_loss_and_writes_what_it_did(data, tmp_path):
 def test_the_field_of_view_stage_leaves_depth_alone(data, tmp_path):
     network = fresh_network()
     before = {n: t.clone() for n, t in network.state_dict().items()}
-    train(network, data, data, tmp_path / 'tiny.safetensors', STAGES[3:])
+    train(network, data, data, tmp_path / 'tiny.safetensors', STAGES[2:])
     changed = {n for n, t in network.state_dict().items() if not torch.equal(t, before[n])}
     assert changed and all(name.startswith('fov.') for name in changed)
 
@@ -178,4 +162,4 @@ def test_the_pretrained_backbone_fits_the_small_network():
     vit = network.encoder.patch_encoder
     gamma = torch.load(cached, weights_only=True)['blocks.3.ls1.gamma']
     torch.testing.assert_close(vit.blocks[3].ls1.gamma.detach(), gamma)
-    assert vit.pos_embed.shape == (1, 257, 384)
+    assert vit.pos_embed.shape == (1, 1 + 24 * 24, 384)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from depth_pro_ros.network import DepthPro
     from depth_pro_ros.training.frames import Frames
 
-STAGES = ('whole', '1', '2', 'fov')
+STAGES = ('1', '2', 'fov')
 WRITES = (
     'Writes the weights FILE, and beside it .metrics.jsonl and .metrics.png. A run that was cut '
     'off goes on where it was when the same command is given again.'

@@ -16,11 +16,11 @@ class DepthProConfig:
 
     tile_size: int = 384
     """Pixels of a square ViT tile. A tile must be a multiple of eight patches wide, or of four
-    where there are two scales."""
+    where there are fewer than three scales."""
     scales: int = 3
     """Halvings of the image pyramid, plus one. 3 (paper, section 3.1): the input is four tiles
-    wide and seen as 5x5 + 3x3 + 1 overlapping tiles. 2: two tiles wide, seen as 3x3 + 1, which
-    gives a small network a whole-image view of the same size at a quarter of the tiles."""
+    wide and seen as 5x5 + 3x3 + 1 overlapping tiles. 2: two tiles wide, seen as 3x3 + 1. 1: one
+    tile, the whole image, where the finest decoder levels take what its first blocks saw."""
     patch_size: int = 16
     """Pixels of a ViT patch."""
     vit_width: int = 1024
@@ -41,9 +41,9 @@ class DepthProConfig:
     without, which a small input cannot afford."""
 
     def __post_init__(self) -> None:
-        if self.scales not in (2, 3):
-            raise ValueError(f'scales {self.scales} is neither 2 nor 3')
-        patches = 2**self.scales
+        if self.scales not in (1, 2, 3):
+            raise ValueError(f'scales {self.scales} is not 1, 2 or 3')
+        patches = max(4, 2**self.scales)
         if self.tile_size % (patches * self.patch_size):
             raise ValueError(
                 f'tile_size {self.tile_size} is not a multiple of {patches} patches of '
@@ -67,18 +67,23 @@ class DepthProConfig:
         return self.tile_size << (self.scales - 1)
 
     @property
+    def answer_size(self) -> int:
+        """Width and height of the inverse depth: as of the input, with patches of 16 pixels."""
+        return self.grid << (self.scales + 3)
+
+    @property
     def grid(self) -> int:
         """Patch tokens along one side of a tile."""
         return self.tile_size // self.patch_size
 
     @property
     def tile_counts(self) -> list[int]:
-        """Tiles along one side of each image of the pyramid, finest first: 5, 3, 1 or 3, 1."""
+        """Tiles along one side of each image of the pyramid, finest first; of three: 5, 3, 1."""
         return [TILES[2**i] for i in reversed(range(self.scales))]
 
     @property
     def tiles(self) -> int:
-        """Tiles of a picture: 35 or 10."""
+        """Tiles of a picture: 35, 10 or 1."""
         return sum(count**2 for count in self.tile_counts)
 
     @classmethod
@@ -88,16 +93,16 @@ class DepthProConfig:
 
     @classmethod
     def small(cls) -> DepthProConfig:
-        """Give the network that ships with the package: one small ViT, 512 x 512 input."""
+        """Give the network that ships with the package: one small ViT, 384 x 384 input."""
         return cls(
-            tile_size=256,
-            scales=2,
+            tile_size=384,
+            scales=1,
             vit_width=384,
             vit_depth=7,
             vit_heads=6,
             intermediate_blocks=(1, 3),
             share_vit=True,
-            neck_dims=(64, 64, 128, 128),
+            neck_dims=(64, 64, 128),
             decoder_dim=64,
             head_dim=16,
             antialias=True,

@@ -17,7 +17,7 @@ class Encoding(NamedTuple):
 
     features: list[Tensor]
     """`scales` + 2 maps, finest first, each half as wide: of three scales (B, D, 32g, 32g),
-    (.., 16g), (.., 8g), (.., 4g), (.., 2g); of two they begin at 16g."""
+    (.., 16g), (.., 8g), (.., 4g), (.., 2g); of two they begin at 16g, of one at 8g."""
     image: Tensor
     """The shrunk image (B, 3, T, T) that the whole-image ViT saw."""
     image_tokens: Tensor
@@ -32,13 +32,14 @@ class Encoder(nn.Module):
         self.config = config
         width = config.vit_width
         latent1, latent0 = config.neck_dims[1], config.neck_dims[0]
-        fine, coarse = config.neck_dims[2], config.neck_dims[-1]
+        coarse = config.neck_dims[-1]
         self.patch_encoder = TokenViT(config)
         self.image_encoder = None if config.share_vit else TokenViT(config)
         self.upsample_latent0 = upsampler(width, latent0, steps=3)
         self.upsample_latent1 = upsampler(width, latent1, steps=2)
-        self.upsample0 = upsampler(width, fine, steps=1)
-        if config.scales == 3:
+        if config.scales > 1:
+            self.upsample0 = upsampler(width, config.neck_dims[2], steps=1)
+        if config.scales > 2:
             self.upsample1 = upsampler(width, config.neck_dims[3], steps=1)
         self.upsample2 = upsampler(width, coarse, steps=1)
         self.upsample_lowres = nn.ConvTranspose2d(width, coarse, 2, stride=2)
@@ -55,7 +56,8 @@ class Encoder(nn.Module):
             tiles, self.config.intermediate_blocks, tile_batch
         )
         *tiled, coarse = tokens_to_map(tokens, grid).split([n * n * batch for n in counts])
-        latent0, latent1 = (tokens_to_map(t[: len(tiled[0])], grid) for t in taken)
+        finest = counts[0] ** 2 * batch
+        latent0, latent1 = (tokens_to_map(t[:finest], grid) for t in taken)
         if self.image_encoder is None:
             image_tokens = tokens[-batch:]
         else:
@@ -63,9 +65,10 @@ class Encoder(nn.Module):
         features = [
             self.upsample_latent0(merge(latent0, counts[0])),
             self.upsample_latent1(merge(latent1, counts[0])),
-            self.upsample0(merge(tiled[0], counts[0])),
         ]
-        if len(tiled) > 1:
+        if self.config.scales > 1:
+            features.append(self.upsample0(merge(tiled[0], counts[0])))
+        if self.config.scales > 2:
             features.append(self.upsample1(merge(tiled[1], counts[1])))
         features.append(self.fuse(coarse, tokens_to_map(image_tokens, grid)))
         return Encoding(features, pyramid[-1], image_tokens)
@@ -101,8 +104,10 @@ def split(x: Tensor, tile: int, count: int) -> Tensor:
 def merge(maps: Tensor, count: int) -> Tensor:
     """Put tile maps together again, cutting half of the overlap at every inner edge.
 
-    (count*count*B, C, g, g), tile-major -> (B, C, G, G) with G = (count - 1) g.
+    (count*count*B, C, g, g), tile-major -> (B, C, G, G) with G = (count - 1) g; G = g of one tile.
     """
+    if count == 1:
+        return maps
     maps = maps.unflatten(0, (count, count, -1))  # (count, count, B, C, g, g)
     size = maps.shape[-1]
     overlap = size // (2 * (count - 1))

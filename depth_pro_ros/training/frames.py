@@ -105,7 +105,7 @@ def crop(frame: Frame, ratio: float, stretch: float, shift: np.ndarray) -> Frame
 
 def recolour(rgb: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Change brightness, contrast, saturation and hue balance, by a table and one mix."""
-    level = np.linspace(0, 1, 256) ** rng.uniform(0.7, 1.4) * rng.uniform(0.75, 1.25)
+    level = np.linspace(0, 1, 256) ** rng.uniform(0.65, 1.5) * rng.uniform(0.65, 1.5)
     table = 255 * level[:, None] * rng.uniform(0.92, 1.08, 3)
     picture = cv2.LUT(rgb, table.clip(0, 255).astype(np.uint8)[None])
     keep = rng.choice([0.0, rng.uniform(0.4, 1.5)], p=[0.05, 0.95])

@@ -14,7 +14,6 @@ from depth_pro_ros.training.frames import (
     collate,
     resize_known,
 )
-from depth_pro_ros.training.progressive import forward_whole_image
 
 MEASURE_PX = 128
 NEAR_M, FAR_M = 0.3, 20.0
@@ -23,15 +22,13 @@ Predict = Callable[[Batch], tuple[np.ndarray, np.ndarray]]
 """Batch of one -> canonical inverse depth (S, S) at MEASURE_PX, and field of view in degrees."""
 
 
-def by_network(network: DepthPro, whole_image: bool = False) -> Predict:
-    """Answer with a network, or with its whole-image path alone."""
-
+def by_network(network: DepthPro) -> Predict:
+    """Answer with a network."""
     device = next(network.parameters()).device
 
     @torch.inference_mode()
     def predict(batch: Batch) -> tuple[np.ndarray, np.ndarray]:
-        image = batch.network_input().to(device)
-        answer = forward_whole_image(network, image) if whole_image else network(image)
+        answer = network(batch.network_input().to(device))
         assert answer.fov_deg is not None
         c = torch.nn.functional.interpolate(answer.inverse_depth, size=(MEASURE_PX, MEASURE_PX))
         return c[0, 0].cpu().numpy(), answer.fov_deg.cpu().numpy()

@@ -14,7 +14,6 @@ from depth_pro_ros.training import losses
 class Stage:
     """How long and how fast to train.
 
-    whole_image: only the whole-image path, many times cheaper than the full network.
     encoder_rate: learning rate of the ViT; 0 freezes it, which then costs its forward pass only.
     """
 
@@ -23,20 +22,18 @@ class Stage:
     batch: int
     rate: float
     encoder_rate: float
-    whole_image: bool = False
 
 
 STAGES = {
     stage.name: stage
     for stage in (
-        Stage('whole', steps=3000, batch=24, rate=1e-3, encoder_rate=1e-4, whole_image=True),
-        Stage('1', steps=700, batch=2, rate=5e-4, encoder_rate=0.0),
-        Stage('2', steps=300, batch=2, rate=2e-4, encoder_rate=0.0),
-        Stage('fov', steps=300, batch=24, rate=1e-3, encoder_rate=0.0, whole_image=True),
+        Stage('1', steps=2000, batch=12, rate=1e-3, encoder_rate=3e-5),
+        Stage('2', steps=300, batch=12, rate=2e-4, encoder_rate=6e-6),
+        Stage('fov', steps=300, batch=12, rate=1e-3, encoder_rate=0.0),
     )
 }
-"""In this order: `whole` teaches room shape and scale cheaply; then the paper's two stages on the
-full network, and its field-of-view stage, which leaves depth as it is."""
+"""In this order: the paper's two stages, first shape and scale, then edges; and its field-of-view
+stage, which leaves depth as it is."""
 
 
 def choose(
@@ -89,7 +86,7 @@ def stage_losses(
     parts['mae'] = losses.trimmed_absolute_error(c, target, keep=torch.where(synthetic, 1.0, 0.8))
     if known.any():
         parts['log'] = losses.log_error(c[known], target[known])
-    if synthetic.any() and not stage.whole_image:
+    if synthetic.any():
         c, target = c[synthetic], target[synthetic]
         if stage.name == '1':
             parts['ssi_mage'] = losses.scale_shift_invariant_gradient_error(c, target)

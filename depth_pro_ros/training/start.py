@@ -2,17 +2,17 @@
 
 import dataclasses
 import re
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from timm.layers import resample_abs_pos_embed
-from torch import Tensor
+from torch import Tensor, nn
 
 from depth_pro_ros.network import DepthPro, DepthProConfig
 from depth_pro_ros.network.checkpoint import load_network
 from depth_pro_ros.network.weights import find_weights
 from depth_pro_ros.training.dinov2 import load_backbone
-from depth_pro_ros.training.progressive import start_as_upsampling
 
 MEAN_C, MEAN_FOV_DEG = 0.38, 64.0
 
@@ -74,3 +74,23 @@ def _resize(name: str, value: Tensor, network: DepthPro) -> Tensor:
         stretched = F.interpolate(value, size=(side, side), mode='bilinear', align_corners=False)
         return stretched * value.shape[-1] ** 2 / side**2
     return value
+
+
+@torch.no_grad()
+def start_as_upsampling(network: Any, mean_inverse_depth: float, mean_fov_deg: float) -> None:
+    """Initialise so that fusions pass on and upsample, and the heads answer the given means."""
+    for fusion in network.decoder.fusions:
+        if isinstance(fusion.deconv, nn.ConvTranspose2d):
+            eye = torch.eye(fusion.deconv.in_channels)
+            fusion.deconv.weight.copy_(eye[..., None, None].expand_as(fusion.deconv.weight))
+        fusion.out_conv.weight.copy_(torch.eye(fusion.out_conv.in_channels)[..., None, None])
+        fusion.out_conv.bias.zero_()
+        for residual in (fusion.resnet1, fusion.resnet2):
+            residual.residual[-1].weight.mul_(0.1)
+            residual.residual[-1].bias.zero_()
+    for conv in network.decoder.convs[1:-1]:
+        conv.weight.mul_(0.1)  # levels that join later whisper first
+    network.encoder.upsample_latent0[-1].weight.mul_(0.1)
+    network.head[-1].bias.fill_(mean_inverse_depth)
+    network.fov.head[-1].weight.mul_(10)
+    network.fov.head[-1].bias.fill_(mean_fov_deg)

@@ -10,7 +10,6 @@ from typing import Any, TextIO
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.data import DataLoader, IterableDataset
 from tqdm import tqdm
 
@@ -18,7 +17,6 @@ from depth_pro_ros.network import DepthPro
 from depth_pro_ros.network.checkpoint import save_network
 from depth_pro_ros.training.frames import Batch, Frames, augment, collate
 from depth_pro_ros.training.measure import by_constants, by_network, measure
-from depth_pro_ros.training.progressive import forward_whole_image, output_px
 from depth_pro_ros.training.stages import STAGES, Stage, stage_losses, trained_parameters
 
 CLIP_NORM = 1.0
@@ -32,14 +30,13 @@ class Batches(IterableDataset):
     def __init__(self, frames: Frames, stage: Stage, network: DepthPro, seed: int, first: int):
         self.frames, self.stage, self.seed, self.first = frames, stage, seed, first
         self.config = network.config
-        self.target_px = output_px(network.config, stage.whole_image)
 
     def __iter__(self) -> Iterator[Batch]:
         step, number = self.first, list(STAGES).index(self.stage.name)
         while True:
             rng = np.random.default_rng([self.seed, number, step])
             views = [augment(self.frames.draw(rng), rng) for _ in range(self.stage.batch)]
-            yield collate(views, self.config, self.target_px)
+            yield collate(views, self.config, self.config.answer_size)
             step += 1
 
 
@@ -94,8 +91,7 @@ def train(
             train_stage(network, frames, stage, seed, log, save, saved)
             saved = {}
             save_network(output, network, record)  # measuring takes minutes: keep what there is
-            predict = by_network(network, whole_image=stage.name == 'whole')
-            result = measure(predict, held_out, network.config)
+            result = measure(by_network(network), held_out, network.config)
             minutes = round((time.monotonic() - began) / 60, 1)
             record['stages'].append({**asdict(stage), 'minutes': minutes, 'held_out': result})
             write_line(log, {'stage': stage.name, 'minutes': minutes, **result})
@@ -164,10 +160,8 @@ def compute_loss(network: DepthPro, batch: Batch, stage: Stage) -> tuple[Tensor,
     """Give the sum of the stage's losses, and each one's value; the network runs in bf16."""
     device = next(network.parameters()).device
     batch = batch.to(device)
-    # plain attention: the fused one's backward pass took 1.3 times as long here, at 65 tokens
-    with torch.autocast(device.type, dtype=torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
-        run = forward_whole_image if stage.whole_image else DepthPro.__call__
-        answer = run(network, batch.network_input())
+    with torch.autocast(device.type, dtype=torch.bfloat16):
+        answer = network(batch.network_input())
     parts = stage_losses(stage, answer, batch.inverse_depth, batch.fov_deg)
     return torch.stack(list(parts.values())).sum(), {n: part.item() for n, part in parts.items()}
 
