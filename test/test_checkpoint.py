@@ -18,6 +18,7 @@ from depth_pro_ros.network.checkpoint import (
     TRANSFORMERS_VITS,
     CheckpointError,
     load_network,
+    read_config,
     read_record,
     save_network,
     to_transformers,
@@ -60,6 +61,7 @@ def test_each_layout_gives_the_same_network(tmp_path, network, layout):
     path = write(tmp_path, layout, network.state_dict())
     loaded = load_network(path, None if layout == 'own' else TINY)
     assert loaded.config == TINY and not loaded.training
+    assert read_config(path) == (TINY if layout == 'own' else DepthProConfig.large())
     expected = network.state_dict()
     assert set(loaded.state_dict()) == set(expected)
     for name, value in loaded.state_dict().items():
@@ -123,8 +125,9 @@ def test_a_bad_configuration_in_a_file_is_refused(tmp_path, change):
     path = tmp_path / 'own.safetensors'
     metadata = {'format': 'depth_pro_ros', 'config': json.dumps(config)}
     save_file({'a': torch.zeros(1)}, path, metadata)
-    with pytest.raises(CheckpointError, match='cannot read'):
-        load_network(path)
+    for read in (load_network, read_config):
+        with pytest.raises(CheckpointError, match='cannot read'):
+            read(path)
 
 
 def test_official_names_and_shapes_load_strictly_into_large(tmp_path):

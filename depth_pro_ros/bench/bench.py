@@ -24,7 +24,7 @@ from depth_pro_ros.bench.sides import installed_rivals
 from depth_pro_ros.bench.worker import Timing, Worker
 from depth_pro_ros.devices import PRECISIONS, choose_device
 from depth_pro_ros.network import DepthPro, DepthProConfig
-from depth_pro_ros.network.checkpoint import load_network, save_network
+from depth_pro_ros.network.checkpoint import read_config, save_network
 from depth_pro_ros.network.weights import find_weights
 
 PRODUCT_SIZE = 4096
@@ -109,9 +109,8 @@ def bench(
             save_network(path, lively_network(DepthProConfig.large()), {'data': 'none: random'})
         else:
             path = find_weights(weights)
-        network = load_network(path)
-        flops, config = count_operations(network.config), network.config
-        del network
+        config = read_config(path)
+        flops = count_operations(config)
         rates, rows, reference = dict[str, float](), list[Row](), None
         for precision in dict.fromkeys(['fp32', *precisions]):
             rates[precision] = product_gflops(target, PRECISIONS[precision])

@@ -85,7 +85,7 @@ def check_memory(weights: str, device: str, precision: str, memory: str) -> Chec
     import torch
 
     from depth_pro_ros.devices import choose_device, choose_precision
-    from depth_pro_ros.network.checkpoint import CheckpointError, load_network
+    from depth_pro_ros.network.checkpoint import CheckpointError, read_config
     from depth_pro_ros.network.pieces import choose_pieces
 
     try:
@@ -94,7 +94,7 @@ def check_memory(weights: str, device: str, precision: str, memory: str) -> Chec
         if weights in DOWNLOADS:
             config = DepthProConfig.large()
         else:
-            config = load_network(find_weights(weights)).config
+            config = read_config(find_weights(weights))
     except (ValueError, RuntimeError, CheckpointError):
         return Check('Memory', 'warn', 'not checked, as device or weights are missing')
     needed = needed_bytes(config, dtype, choose_pieces(memory, target, config, dtype))

@@ -71,6 +71,20 @@ INSIDE_MODULES = (
 """Parts of tensor names; every one that matches is replaced."""
 
 
+UNREADABLE = (
+    safetensors.SafetensorError,
+    pickle.UnpicklingError,
+    RuntimeError,
+    AssertionError,
+    EOFError,
+    KeyError,
+    TypeError,
+    ValueError,
+    OSError,
+)
+"""What a damaged file may raise."""
+
+
 class CheckpointError(RuntimeError):
     """A weights file that cannot be read, or does not fit the network."""
 
@@ -111,27 +125,22 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], DepthProConfig | None]:
                 raise CheckpointError(f'{path} holds no plain dictionary of tensors')
             return tensors, None
         tensors, metadata = read_safetensors(path)
-        if metadata.get('format') != FORMAT:
-            return tensors, None
-        config = DepthProConfig.from_dict(json.loads(metadata['config']))
-        with torch.device('meta'):
-            DepthPro(config)  # a configuration that no network can have fails here
-        return tensors, config
-    except (
-        safetensors.SafetensorError,
-        pickle.UnpicklingError,
-        RuntimeError,
-        AssertionError,
-        EOFError,
-        KeyError,
-        TypeError,
-        ValueError,
-        OSError,
-    ) as error:
-        if isinstance(error, CheckpointError):
-            raise
+        return tensors, described(metadata)
+    except CheckpointError:
+        raise
+    except UNREADABLE as error:
         reason = (str(error) or 'it ends too early').splitlines()[0]
         raise CheckpointError(f'cannot read {path}: {reason}') from error
+
+
+def described(metadata: dict[str, str]) -> DepthProConfig | None:
+    """Give the configuration in the metadata of one of our own files; None of others."""
+    if metadata.get('format') != FORMAT:
+        return None
+    config = DepthProConfig.from_dict(json.loads(metadata['config']))
+    with torch.device('meta'):
+        DepthPro(config)  # a configuration that no network can have fails here
+    return config
 
 
 def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -168,6 +177,17 @@ def read_record(path: Path) -> dict[str, Any]:
     with safetensors.safe_open(path, framework='pt') as file:
         record: dict[str, Any] = json.loads((file.metadata() or {}).get('record', '{}'))
     return record
+
+
+def read_config(path: Path) -> DepthProConfig:
+    """Read what network a file is of, without its tensors. Raises CheckpointError."""
+    try:
+        if path.suffix != '.safetensors':
+            return DepthProConfig.large()
+        with safetensors.safe_open(path, framework='pt') as file:
+            return described(file.metadata() or {}) or DepthProConfig.large()
+    except UNREADABLE as error:
+        raise CheckpointError(f'cannot read {path}: {error}') from error
 
 
 def compare(tensors: dict[str, Tensor], expected: dict[str, Tensor], most: int = 5) -> list[str]:
