@@ -1,25 +1,31 @@
 """What stands still in a camera's pictures, averaged over time, as a camera's own 3D noise filter.
 
 The noise of a sensor is enough to make a network's depth flicker. Where nothing moves, the average
-of some pictures has less of it, and the newest one tells nothing that it does not.
+of some pictures shows the same with less of it.
 """
 
 from __future__ import annotations
+
+import math
+from collections.abc import Hashable
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-BLOCK_PX = 8
-CHANGE = 4.0
-"""Grey levels by which the mean of a block differs where something moved. Noise of 10 of them moves
-it by 0.7, and JPEG hardly more."""
-MOVING = 0.1
-"""Share of changed blocks that makes it the camera that moves: nothing is averaged then."""
+AROUND_PX = 5
+"""Side of the square over which differences are averaged before they are judged."""
+LEAST_LEVELS, MOST_LEVELS = 4.0, 8.0
+"""Grey levels that make such an average a change: four standard deviations of the noise, within
+these."""
+MOVING_SHARE = 0.1
+"""Share of changed pixels that makes it the camera that moves: nothing is averaged then."""
+PAUSE_S = 1.0
+"""Pictures that are further apart are not averaged."""
 
 
 class StillAverage:
-    """The running average of one camera's pictures, begun anew wherever something moves."""
+    """The running average of one camera's pictures, but the newest one wherever something moves."""
 
     def __init__(self) -> None:
         self.forget()
@@ -27,37 +33,49 @@ class StillAverage:
     def forget(self) -> None:
         """Begin anew with the next picture."""
         self._mean: NDArray[np.float32] | None = None
-        self._blocks = np.empty((0, 0), np.float32)
+        self._given: NDArray[np.uint8] = np.empty((0, 0, 3), np.uint8)
         self._count = 0
+        self._scene: Hashable = None
+        self._added_s = -math.inf
 
-    def add(self, rgb: NDArray[np.uint8], frames: int) -> NDArray[np.uint8]:
-        """Give a picture (H, W, 3) with what stands still averaged over about `frames` of them.
+    def add(
+        self, rgb: NDArray[np.uint8], frames: int, scene: Hashable, now_s: float
+    ) -> NDArray[np.uint8]:
+        """Give a picture (H, W, 3) with what stands still averaged over the newest `frames`.
 
-        Wherever a block differs from the average, the picture is the newest one's.
+        A picture counts 1 / frames of what came later. One of another scene (any value that tells
+        cameras apart) or size, or after a pause, begins anew. now_s: any steady time.
         """
-        height, width = rgb.shape[:2]
-        size = (-(-width // BLOCK_PX), -(-height // BLOCK_PX))
-        blocks = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA).mean(axis=2, dtype=np.float32)
-        if self._mean is not None and self._mean.shape == rgb.shape:
-            changed = np.abs(blocks - self._blocks) > CHANGE
-            if changed.mean() <= MOVING:
-                return self._blend(rgb, blocks, changed, frames)
-        self._mean, self._blocks, self._count = rgb.astype(np.float32), blocks, 1
+        follows = scene == self._scene and now_s - self._added_s <= PAUSE_S
+        self._scene, self._added_s = scene, now_s
+        if follows and self._given.shape == rgb.shape:
+            changed = changed_pixels(rgb, self._given)
+            if cv2.countNonZero(changed) <= MOVING_SHARE * changed.size:
+                return self._blend(rgb, changed, frames)
+        self._mean, self._given, self._count = None, rgb, 1
         return rgb
 
     def _blend(
-        self,
-        rgb: NDArray[np.uint8],
-        blocks: NDArray[np.float32],
-        changed: NDArray[np.bool_],
-        frames: int,
+        self, rgb: NDArray[np.uint8], changed: NDArray[np.uint8], frames: int
     ) -> NDArray[np.uint8]:
-        assert self._mean is not None
+        if self._mean is None:
+            self._mean = self._given.astype(np.float32)
         self._count = min(self._count + 1, frames)
-        for new, mean in ((rgb, self._mean), (blocks, self._blocks)):
-            cv2.accumulateWeighted(new, mean, 1.0 / self._count)
-            if changed.any():  # and their neighbours, whose edge it may have crossed
-                around = cv2.dilate(changed.astype(np.uint8), np.ones((3, 3), np.uint8))
-                where = cv2.resize(around, mean.shape[1::-1], interpolation=cv2.INTER_NEAREST)
-                mean[where > 0] = new[where > 0]
-        return np.asarray(cv2.convertScaleAbs(self._mean), np.uint8)
+        cv2.accumulateWeighted(rgb, self._mean, 1.0 / self._count)
+        cv2.accumulateWeighted(rgb, self._mean, 1.0, mask=changed)
+        self._given = np.asarray(cv2.convertScaleAbs(self._mean), np.uint8)
+        return self._given
+
+
+def changed_pixels(rgb: NDArray[np.uint8], before: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Tell where a picture differs from another by more than noise: (H, W, 3) -> (H, W), 0 or 255.
+
+    Noise is what the difference has beside its local mean; the median of that is not moved by
+    edges that appear somewhere.
+    """
+    difference = cv2.subtract(rgb, before, dtype=cv2.CV_16S)
+    around = cv2.blur(difference, (AROUND_PX, AROUND_PX))
+    sigma = 1.5 * float(np.median(np.abs(difference[::4, ::4] - around[::4, ::4])))
+    levels = min(max(4.0 * sigma / AROUND_PX, LEAST_LEVELS), MOST_LEVELS)
+    same = cv2.inRange(around, (-levels,) * 3, (levels,) * 3)
+    return np.asarray(cv2.bitwise_not(same), np.uint8)

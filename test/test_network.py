@@ -7,7 +7,7 @@ import os
 
 import pytest
 import torch
-from networks import REDUCED, TINY, TINY_SHARED, lively_network
+from networks import MINIATURE, REDUCED, TINY, TINY_SHARED, TWO_SCALES, lively_network
 
 from depth_pro_ros.bench.sides import write_transformers_model
 from depth_pro_ros.network import DepthPro, DepthProConfig
@@ -55,18 +55,22 @@ def test_equals_transformers_at_the_official_size(tmp_path):
     assert fov < 1e-4
 
 
-@pytest.mark.parametrize('config', [TINY, TINY_SHARED], ids=['three ViTs', 'one ViT'])
+CONFIGS = {'three ViTs': TINY, 'one ViT': TINY_SHARED, 'two scales': TWO_SCALES, 'one': MINIATURE}
+
+
+@pytest.mark.parametrize('config', CONFIGS.values(), ids=CONFIGS)
 def test_tile_batches_change_nothing(config):
     network = lively_network(config)
     image = torch.rand(2, 3, config.image_size, config.image_size) * 2 - 1
     whole = network(image)
+    assert whole.inverse_depth.shape == (2, 1, config.answer_size, config.answer_size)
     for size in (1, 16):
         parts = network(image, tile_batch=size)
         torch.testing.assert_close(parts.inverse_depth, whole.inverse_depth, atol=1e-5, rtol=1e-4)
         torch.testing.assert_close(parts.fov_deg, whole.fov_deg, atol=1e-4, rtol=1e-5)
 
 
-@pytest.mark.parametrize('config', [TINY, TINY_SHARED], ids=['three ViTs', 'one ViT'])
+@pytest.mark.parametrize('config', CONFIGS.values(), ids=CONFIGS)
 def test_pictures_of_a_batch_do_not_mix(config):
     network = lively_network(config)
     images = torch.rand(2, 3, config.image_size, config.image_size) * 2 - 1

@@ -1,63 +1,95 @@
 """Averaging what stands still, and nothing that moves."""
 
+import cv2
 import numpy as np
 import pytest
 
-from depth_pro_ros.still import StillAverage
+from depth_pro_ros.still import PAUSE_S, StillAverage
 
 FRAMES = 30
 
 
+class Watch:
+    """A camera at 10 Hz."""
+
+    def __init__(self) -> None:
+        self.average, self.now_s = StillAverage(), 0.0
+
+    def show(self, rgb: np.ndarray, scene: object = None, pause_s: float = 0.1) -> np.ndarray:
+        self.now_s += pause_s
+        return self.average.add(rgb, FRAMES, scene, self.now_s)
+
+
 def scene(seed: int = 0) -> np.ndarray:
     """Smooth blobs (96, 128, 3), away from black and white."""
-    import cv2
-
-    coarse = np.random.default_rng(seed).uniform(40, 215, (9, 12, 3))
-    return cv2.resize(coarse, (128, 96), interpolation=cv2.INTER_CUBIC).clip(0, 255)
+    coarse = np.random.default_rng(seed).uniform(70, 185, (9, 12, 3))
+    return cv2.resize(coarse, (128, 96), interpolation=cv2.INTER_LINEAR)
 
 
-def noisy(picture: np.ndarray, seed: int, sigma: float = 8.0) -> np.ndarray:
+def noisy(picture: np.ndarray, seed: int, sigma: float = 5.0) -> np.ndarray:
     noise = np.random.default_rng(seed).normal(0.0, sigma, picture.shape)
     return np.clip(picture + noise, 0, 255).astype(np.uint8)
 
 
-def test_noise_of_a_still_picture_is_averaged_out():
-    average, picture = StillAverage(), scene()
-    first = average.add(noisy(picture, 0), FRAMES)
-    assert np.array_equal(first, noisy(picture, 0))
-    steady = [average.add(noisy(picture, seed), FRAMES) for seed in range(1, 90)][40:]
+@pytest.fixture
+def watch():
+    """A camera that has long seen the same."""
+    watch = Watch()
+    for seed in range(60):
+        watch.show(noisy(scene(), seed))
+    return watch
+
+
+@pytest.mark.parametrize('sigma', [1.0, 5.0, 9.0])
+def test_noise_of_a_still_picture_is_averaged_out(sigma):
+    watch, picture = Watch(), scene()
+    first = noisy(picture, 0, sigma)
+    assert np.array_equal(watch.show(first), first)
+    steady = [watch.show(noisy(picture, seed, sigma)) for seed in range(1, 100)][40:]
     assert all(each.dtype == np.uint8 for each in steady)
-    assert np.std(steady, axis=0).mean() < 8.0 / 5
+    assert np.std(steady, axis=0).mean() < max(sigma / 5, 0.5)
     assert np.abs(np.mean(steady, axis=0) - picture).mean() < 1.0
 
 
-def test_what_moves_is_the_newest():
-    average, picture = StillAverage(), scene()
-    for seed in range(20):
-        average.add(noisy(picture, seed), FRAMES)
-    picture[40:60, 50:70] = 255 - picture[40:60, 50:70]
-    newest = noisy(picture, 99)
-    found = average.add(newest, FRAMES)
-    assert np.array_equal(found[40:60, 50:70], newest[40:60, 50:70])
-    rest = np.abs(found[:30].astype(float) - picture[:30]).mean()
-    assert rest < 0.5 * np.abs(newest[:30].astype(float) - picture[:30]).mean()
+@pytest.mark.parametrize(
+    ('box', 'colour'),
+    [
+        (np.s_[40:60, 50:70], (60, 60, 60)),
+        (np.s_[40:60, 50:70], (40, -20, -20)),  # no darker, no brighter
+        (np.s_[:, 64:65], (-30, -30, -30)),  # a pole
+        (np.s_[20:90, 20:50], (9, 9, 9)),  # in the dark
+    ],
+    ids=['bright', 'coloured', 'thin', 'faint'],
+)
+def test_what_appears_is_seen_at_once(watch, box, colour):
+    changed = scene()
+    changed[box] += colour
+    newest = noisy(changed, 99)
+    found = watch.show(newest)
+    assert np.array_equal(found[box], newest[box])
+    if colour != (9, 9, 9):  # the rest stays averaged
+        error = np.abs(found[:, :12] - scene()[:, :12]).mean()
+        assert error < 0.5 * np.abs(newest[:, :12] - scene()[:, :12]).mean()
 
 
 @pytest.mark.parametrize('shift', [1, 3])
 def test_a_camera_that_moves_is_not_averaged(shift):
-    average, wide = StillAverage(), np.tile(scene(), (1, 2, 1))
+    texture = np.random.default_rng(0).uniform(60, 200, (24, 60, 3))
+    wide = cv2.resize(texture, (240, 96), interpolation=cv2.INTER_LINEAR)
+    watch = Watch()
     for step in range(10):
-        found = average.add(picture := noisy(wide[:, shift * step :][:, :128], step), FRAMES)
-        if step * shift > 3:
-            difference = np.abs(found.astype(float) - picture)
-            assert difference.mean() < 8.0  # of the size of the noise: no old edges
-    assert np.array_equal(average.add(noisy(scene(5), 1), FRAMES), noisy(scene(5), 1))
+        picture = noisy(wide[:, shift * step :][:, :128], step)
+        assert np.array_equal(watch.show(picture), picture)
 
 
-def test_another_size_begins_anew():
-    average = StillAverage()
-    average.add(noisy(scene(), 0), FRAMES)
-    other = noisy(scene(), 1)[:50, :60]
-    assert np.array_equal(average.add(other, FRAMES), other)
-    average.forget()
-    assert np.array_equal(average.add(noisy(scene(), 2), FRAMES), noisy(scene(), 2))
+def test_nothing_is_averaged_with_what_is_past(watch):
+    newest = noisy(scene(), 99)
+    assert not np.array_equal(watch.show(newest), newest)
+    assert np.array_equal(watch.show(newest, pause_s=1.01 * PAUSE_S), newest)
+    other = noisy(scene(), 100)
+    assert np.array_equal(watch.show(other, scene='another camera'), other)
+    cut = other[:50, :60]
+    assert np.array_equal(watch.show(cut, scene='another camera'), cut)
+    watch.show(other)
+    watch.average.forget()
+    assert np.array_equal(watch.show(newest), newest)

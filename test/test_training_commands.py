@@ -22,7 +22,7 @@ from depth_pro_ros.training.measure import by_network, measure
 from depth_pro_ros.training.recorded import pairs
 from depth_pro_ros.training.rooms import Frame, write_frames
 from depth_pro_ros.training.sources import open_frames, open_pictures
-from depth_pro_ros.training.stages import Stage
+from depth_pro_ros.training.stages import Stage, choose
 from depth_pro_ros.training.start import start_network, take_over
 from depth_pro_ros.training.train import compute_loss
 
@@ -255,6 +255,13 @@ def test_depth_that_is_recorded_late_finds_its_picture():
     assert pairs(images_s, images_s + 0.001) == {i: i for i in range(8)}
     assert pairs(images_s, images_s[::2]) == {2 * i: i for i in range(4)}
     assert pairs(images_s, np.array([np.nan, images_s[3], 99.0])) == {3: 1}
+
+
+def test_a_network_of_many_tiles_learns_from_fewer_pictures_at_once():
+    one, many = (choose(['1', 'fov'], None, None, None, tiles) for tiles in (1, 35))
+    assert [stage.batch for stage in one] == [12, 12]
+    assert [stage.batch for stage in many] == [1, 1]
+    assert choose(['1'], None, 4, None, 35)[0].batch == 4
 
 
 def test_frames_without_known_depth_cost_no_step(tmp_path):

@@ -1,4 +1,4 @@
-"""The loop learns, stages agree with the network, and the backbone is the pretrained one."""
+"""The loop learns, goes on where it was cut off, and the backbone is the pretrained one."""
 
 import dataclasses
 import re

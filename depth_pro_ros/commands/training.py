@@ -187,7 +187,7 @@ def run_stages(
     from depth_pro_ros.training.stages import choose
     from depth_pro_ros.training.train import train
 
-    stages = choose(args.stage, args.steps, args.batch, args.rate)
+    stages = choose(args.stage, args.steps, args.batch, args.rate, network.config.tiles)
     train(network, frames, held_out, args.output, stages, args.seed, origin)
     plot_metrics(args.output.with_suffix('.metrics.jsonl'), args.output.with_suffix('.metrics.png'))
     return 0

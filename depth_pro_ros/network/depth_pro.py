@@ -51,7 +51,7 @@ class DepthPro(nn.Module):
 
         image: (B, 3, S, S) RGB in [-1, 1], S = config.image_size, stretched to a square.
         need_fov: False leaves the field-of-view head out.
-        tile_batch: ViT tiles computed at once (None: all 35 B); less is slower and smaller.
+        tile_batch: ViT tiles computed at once (None: all); less is slower and smaller.
         """
         encoding = self.encoder(image, tile_batch)
         fused, lowest = self.decoder(encoding.features)

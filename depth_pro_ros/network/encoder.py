@@ -19,7 +19,7 @@ class Encoding(NamedTuple):
     """`scales` + 2 maps, finest first, each half as wide: of three scales (B, D, 32g, 32g),
     (.., 16g), (.., 8g), (.., 4g), (.., 2g); of two they begin at 16g, of one at 8g."""
     image: Tensor
-    """The shrunk image (B, 3, T, T) that the whole-image ViT saw."""
+    """The image (B, 3, T, T) that the whole-image ViT saw, shrunk where there are tiles."""
     image_tokens: Tensor
     """Its tokens (B, 1 + g*g, C), normed."""
 

@@ -110,10 +110,10 @@ class NodeParameters:
     )
     still_frames: int = _parameter(
         30,
-        'where a camera with a known focal length sees the same as before, depth is that of the '
-        'average of so many pictures, so that noise does not make it flicker; 1: of each picture',
+        'where a camera with a known focal length sees the same as before, depth is of the average '
+        'of about so many pictures, so that noise does not make it flicker; 1: of the newest alone',
         minimum=1,
-        maximum=1000,
+        maximum=100,
         dynamic=True,
     )
     calibration_folder: str = _parameter(

@@ -198,10 +198,15 @@ class CameraStream:
         if camera is not None and wanted == {'info'}:
             self._tell(camera, source)
             return None, camera
+        rgb, asked = view.rgb, self._wants_estimate(view, parameters)
+        learning = camera is None or (asked and self.lens.lock is None)
+        if parameters.still_frames > 1 and not learning:  # which takes independent looks
+            scene = (key, frame.generation)
+            rgb = self._still.add(rgb, parameters.still_frames, scene, time.monotonic())
         prediction = engine.predict(
-            self._steady(view.rgb, camera, parameters),
+            rgb,
             camera.fx if camera else None,
-            estimate_focal=self._wants_estimate(view, parameters),
+            estimate_focal=asked,
             edge_ratio=parameters.edge_ratio,
         )
         if prediction.estimated_focal_px is not None and parameters.intrinsics != 'fixed':
@@ -216,15 +221,6 @@ class CameraStream:
         if view.unseen is not None:
             depth_m[view.unseen] = np.nan
         return depth_m, camera
-
-    def _steady(
-        self, rgb: NDArray[np.uint8], camera: Intrinsics | None, parameters: NodeParameters
-    ) -> NDArray[np.uint8]:
-        """Average what stands still; not while a lens is learned, which takes independent looks."""
-        if camera is None or parameters.still_frames < 2:
-            self._still.forget()
-            return rgb
-        return self._still.add(rgb, parameters.still_frames)
 
     def _believed(self, view: View, parameters: NodeParameters) -> tuple[Intrinsics | None, str]:
         """Give the camera and where it is known from; None: from this very frame."""

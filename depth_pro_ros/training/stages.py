@@ -37,15 +37,18 @@ stage, which leaves depth as it is."""
 
 
 def choose(
-    names: Sequence[str], steps: int | None, batch: int | None, rate: float | None
+    names: Sequence[str], steps: int | None, batch: int | None, rate: float | None, tiles: int = 1
 ) -> tuple[Stage, ...]:
-    """Give stages by their names, in the order of training, with what is not None changed."""
+    """Give stages by their names, in the order of training, with what is not None changed.
+
+    tiles: of a picture in the network; where there are many, a stage's own batch is smaller.
+    """
     stages = [stage for name, stage in STAGES.items() if name in names]
     return tuple(
         replace(
             stage,
             steps=steps or stage.steps,
-            batch=batch or stage.batch,
+            batch=batch or max(1, stage.batch // tiles),
             rate=rate or stage.rate,
             encoder_rate=stage.encoder_rate * (rate or stage.rate) / stage.rate,
         )

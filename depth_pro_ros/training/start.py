@@ -42,7 +42,7 @@ def start_network(init: str, preset: str | None = None, tile_size: int | None = 
 def take_over(network: DepthPro, source: DepthPro) -> list[str]:
     """Copy into `network` every tensor of `source` that has a place there; name what had none.
 
-    Of decoder levels the finest three and the coarsest meet, whatever their number. Position
+    Of decoder levels the coarsest meet, and the others from the finest on. Position
     embeddings are resampled to the new grid, and the kernel that sums up the field of view is
     stretched over it.
     """
@@ -89,7 +89,7 @@ def start_as_upsampling(network: Any, mean_inverse_depth: float, mean_fov_deg: f
             residual.residual[-1].weight.mul_(0.1)
             residual.residual[-1].bias.zero_()
     for conv in network.decoder.convs[1:-1]:
-        conv.weight.mul_(0.1)  # levels that join later whisper first
+        conv.weight.mul_(0.1)  # finer levels whisper first
     network.encoder.upsample_latent0[-1].weight.mul_(0.1)
     network.head[-1].bias.fill_(mean_inverse_depth)
     network.fov.head[-1].weight.mul_(10)
