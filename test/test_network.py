@@ -11,8 +11,9 @@ from networks import MINIATURE, REDUCED, TINY, TINY_SHARED, TWO_SCALES, lively_n
 
 from depth_pro_ros.bench.sides import write_transformers_model
 from depth_pro_ros.network import DepthPro, DepthProConfig
-from depth_pro_ros.network.checkpoint import load_network
+from depth_pro_ros.network.checkpoint import load_network, read_record
 from depth_pro_ros.network.encoder import merge, split
+from depth_pro_ros.network.weights import find_weights
 
 
 def parity(tmp_path, config: DepthProConfig) -> tuple[float, float, float]:
@@ -127,3 +128,10 @@ def test_presets_hold_what_they_promise():
 def test_an_impossible_configuration_is_refused(change, message):
     with pytest.raises(ValueError, match=message):
         dataclasses.replace(TINY, **change)
+
+
+def test_the_weights_that_ship_are_the_small_network():
+    path = find_weights('small')
+    assert load_network(path).config == DepthProConfig.small()
+    assert path.stat().st_size <= 30e6
+    assert read_record(path)['stages'][-1]['held_out']['abs_rel'] < 0.25
