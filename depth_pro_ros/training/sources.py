@@ -24,8 +24,8 @@ PICTURES = ('.jpg', '.jpeg', '.png', '.webp', '.bmp', '.tif', '.tiff')
 LABELS = '.labels'
 """Suffix of the folders where a teacher's answers are kept."""
 SHORTER_PX = 512
-"""The shorter side of larger pictures is shrunk to this, so that a data set stays in memory; of what
-a crop keeps the small network sees all."""
+"""The shorter side of larger pictures is shrunk to this, so that a data set stays in memory. The
+small network sees less, but of a crop all."""
 
 
 def open_frames(
