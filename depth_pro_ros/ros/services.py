@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.task import Future
@@ -37,7 +37,7 @@ class Once:
         self.unseen = set(cameras)
         """Those of which no frame came."""
         self.reasons: list[str] = []
-        self.future = Future()
+        self.future: Any = Future()  # a generic class from Kilted on
 
 
 class Services:
