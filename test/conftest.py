@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import signal
 
 os.environ.setdefault('HF_HUB_OFFLINE', '1')  # read when timm is imported
 
@@ -14,6 +15,8 @@ from depth_pro_ros.network.checkpoint import save_network
 from depth_pro_ros.ros.distributions import stay_on_this_machine
 
 stay_on_this_machine()
+# a shell ignores it for what it runs in the background, and so would all processes of the tests
+signal.signal(signal.SIGINT, signal.default_int_handler)
 DOMAINS = itertools.cycle(range(10, 100))
 for _ in range(os.getpid() % 90):
     next(DOMAINS)
