@@ -114,11 +114,11 @@ def spinning(*nodes: Node) -> Iterator[None]:
         raise errors[0]
 
 
-def make_node(context, weights: str, **parameters: Any) -> DepthProNode:
+def make_node(context, weights: str, cli_args=None, **parameters: Any) -> DepthProNode:
     """Make the node under test, on the CPU unless told otherwise."""
     values = {'weights': weights, 'device': 'cpu', 'precision': 'fp32'} | parameters
     overrides = [Parameter(name, value=value) for name, value in values.items()]
-    return DepthProNode(context=context, parameter_overrides=overrides)
+    return DepthProNode(context=context, cli_args=cli_args, parameter_overrides=overrides)
 
 
 @contextlib.contextmanager

@@ -298,17 +298,14 @@ def test_the_graph_knows_the_topics_of_the_node(tiny_weights):
     from depth_pro_ros.ros import graph
 
     with running_node(tiny_weights) as (node, _):
-        kinds = {graph.IMAGE, graph.INFO, graph.CLOUD}
-        found = {
-            topic: types[0]
-            for topic, types in node.get_publisher_names_and_types_by_node('depth_pro', '/')
-            if types[0] in kinds
-        }
+        found = {}
+        for topic in (each.topic_name for each in node.publishers):
+            for end in node.get_publishers_info_by_topic(topic):
+                if end.topic_type in (graph.IMAGE, graph.INFO, graph.CLOUD):
+                    found[topic] = end.topic_type
+                    assert end.qos_profile.reliability == graph.OUTPUT_QOS.reliability
+                    assert end.qos_profile.durability == graph.OUTPUT_QOS.durability
         assert found == graph.OUTPUTS
-        for topic in found:
-            (end,) = node.get_publishers_info_by_topic(topic)
-            assert end.qos_profile.reliability == graph.OUTPUT_QOS.reliability
-            assert end.qos_profile.durability == graph.OUTPUT_QOS.durability
         (check,) = wait_until(
             lambda: '/depth_pro, ' in (checks := graph.check_graph())[0].found and checks
         )
