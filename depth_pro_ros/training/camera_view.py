@@ -50,7 +50,7 @@ def look(position_m, yaw: float, pitch: float, roll: float, fov_deg: float, aspe
 
 
 def sample_view(scene: Scene, rng: np.random.Generator) -> View:
-    """Draw a view: mostly from 1-1.8 m near a wall, looking across the room and a bit down."""
+    """Draw a view: mostly from 1-1.8 m, looking across the room or at a thing, and a bit down."""
     x, y, z = scene.size_m
     height = rng.choice(
         [rng.uniform(1.0, 1.8), rng.uniform(0.5, 1.0), rng.uniform(0.15, 0.5)], p=[0.72, 0.17, 0.11]
@@ -58,9 +58,9 @@ def sample_view(scene: Scene, rng: np.random.Generator) -> View:
     spot = rng.uniform(MARGIN_M, np.array([x, y]) - MARGIN_M)
     target = np.array([*(rng.uniform(0.15, 0.85, 2) * (x, y)), rng.uniform(0.2, 1.3)])
     solid = [item for item in scene.items if item.solid]
-    if solid and rng.random() < 0.45:  # close to one thing, as over a desk
+    if solid and rng.random() < 0.45:  # close to one thing, as over a desk, down to arm's length
         target = solid[rng.integers(len(solid))].position_m + (0, 0, rng.uniform(0.2, 0.8))
-        angle, reach = rng.uniform(0, 2 * np.pi), rng.uniform(0.8, 2.6)
+        angle, reach = rng.uniform(0, 2 * np.pi), np.exp(rng.uniform(*np.log((0.5, 2.6))))
         spot = target[:2] + reach * np.array([np.cos(angle), np.sin(angle)])
         spot = np.clip(spot, MARGIN_M, (x - MARGIN_M, y - MARGIN_M))
     across = target[:2] - spot
@@ -98,9 +98,9 @@ def probe_depth(scene: Scene, view: View) -> np.ndarray:
 def plausible(depth_m: np.ndarray) -> bool:
     """Whether a picture with this depth is worth taking: not blocked, not one flat wall."""
     near, middle = np.quantile(depth_m, [0.03, 0.5])
-    crowded = (depth_m < 0.7).mean() > 0.15
+    crowded = (depth_m < 0.5).mean() > 0.15
     flat = np.log(depth_m.clip(0.05)).std() < 0.15
-    return bool(near > 0.35 and 0.9 < middle < 9.0 and not crowded and not flat)
+    return bool(near > 0.25 and 0.6 < middle < 9.0 and not crowded and not flat)
 
 
 def find_view(scene: Scene, rng: np.random.Generator, tries: int = 40) -> View | None:

@@ -7,7 +7,7 @@ import numpy as np
 def photograph(linear_rgb: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Turn linear RGB (H, W, 3) into a picture (H, W, 3) uint8 with a cheap camera's faults."""
     level = np.nanquantile(linear_rgb.mean(-1), rng.uniform(0.5, 0.85))
-    rgb = np.nan_to_num(linear_rgb) * rng.uniform(0.18, 0.55) / max(float(level), 1e-3)
+    rgb = np.nan_to_num(linear_rgb) * rng.uniform(0.18, 0.8) / max(float(level), 1e-3)
     rgb = rgb * rng.uniform(0.88, 1.12, 3)
     rgb = rgb * _vignette(rgb.shape[:2], rng.uniform(0, 0.5))[..., None]
     if rng.random() < 0.5:
