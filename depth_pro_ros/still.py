@@ -28,23 +28,20 @@ class StillAverage:
     """The running average of one camera's pictures, but the newest one wherever something moves."""
 
     def __init__(self) -> None:
-        self.forget()
-
-    def forget(self) -> None:
-        """Begin anew with the next picture."""
-        self._mean: NDArray[np.float32] | None = None
-        self._given: NDArray[np.uint8] = np.empty((0, 0, 3), np.uint8)
         self._count = 0
+        self._mean: NDArray[np.float32] = np.empty((0, 0, 3), np.float32)  # once two are averaged
+        self._given: NDArray[np.uint8] = np.empty((0, 0, 3), np.uint8)
         self._scene: Hashable = None
         self._added_s = -math.inf
 
     def add(
         self, rgb: NDArray[np.uint8], frames: int, scene: Hashable, now_s: float
     ) -> NDArray[np.uint8]:
-        """Give a picture (H, W, 3) with what stands still averaged over the newest `frames`.
+        """Give a picture (H, W, 3) with what stands still averaged with the pictures before it.
 
-        A picture counts 1 / frames of what came later. One of another scene (any value that tells
-        cameras apart) or size, or after a pause, begins anew. now_s: any steady time.
+        The newest has a share of 1 / frames, and the older a picture, the less it counts. One of
+        another scene (any value that tells cameras apart) or size, or after a pause, begins anew.
+        now_s: any steady time.
         """
         follows = scene == self._scene and now_s - self._added_s <= PAUSE_S
         self._scene, self._added_s = scene, now_s
@@ -52,13 +49,13 @@ class StillAverage:
             changed = changed_pixels(rgb, self._given)
             if cv2.countNonZero(changed) <= MOVING_SHARE * changed.size:
                 return self._blend(rgb, changed, frames)
-        self._mean, self._given, self._count = None, rgb, 1
+        self._given, self._count = rgb, 1
         return rgb
 
     def _blend(
         self, rgb: NDArray[np.uint8], changed: NDArray[np.uint8], frames: int
     ) -> NDArray[np.uint8]:
-        if self._mean is None:
+        if self._count == 1:
             self._mean = self._given.astype(np.float32)
         self._count = min(self._count + 1, frames)
         cv2.accumulateWeighted(rgb, self._mean, 1.0 / self._count)

@@ -90,6 +90,3 @@ def test_nothing_is_averaged_with_what_is_past(watch):
     assert np.array_equal(watch.show(other, scene='another camera'), other)
     cut = other[:50, :60]
     assert np.array_equal(watch.show(cut, scene='another camera'), cut)
-    watch.show(other)
-    watch.average.forget()
-    assert np.array_equal(watch.show(newest), newest)

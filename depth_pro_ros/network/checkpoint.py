@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import pickle
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -115,19 +117,24 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], DepthProConfig | None]:
     """Read all tensors of a file, and the configuration if it is one of our own."""
     if not path.is_file():
         raise CheckpointError(f'no weights file {path}')
+    with reading(path):
+        if path.suffix == '.safetensors':
+            tensors, metadata = read_safetensors(path)
+            return tensors, described(metadata)
+        tensors = torch.load(path, map_location='cpu', weights_only=True)
+    if not isinstance(tensors, dict) or not all(
+        isinstance(name, str) and isinstance(value, Tensor) and value.is_floating_point()
+        for name, value in tensors.items()
+    ):
+        raise CheckpointError(f'{path} holds no plain dictionary of tensors')
+    return tensors, None
+
+
+@contextlib.contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Raise CheckpointError for whatever a damaged file raises."""
     try:
-        if path.suffix != '.safetensors':
-            tensors = torch.load(path, map_location='cpu', weights_only=True)
-            if not isinstance(tensors, dict) or not all(
-                isinstance(name, str) and isinstance(value, Tensor) and value.is_floating_point()
-                for name, value in tensors.items()
-            ):
-                raise CheckpointError(f'{path} holds no plain dictionary of tensors')
-            return tensors, None
-        tensors, metadata = read_safetensors(path)
-        return tensors, described(metadata)
-    except CheckpointError:
-        raise
+        yield
     except UNREADABLE as error:
         reason = (str(error) or 'it ends too early').splitlines()[0]
         raise CheckpointError(f'cannot read {path}: {reason}') from error
@@ -181,13 +188,10 @@ def read_record(path: Path) -> dict[str, Any]:
 
 def read_config(path: Path) -> DepthProConfig:
     """Read what network a file is of, without its tensors. Raises CheckpointError."""
-    try:
-        if path.suffix != '.safetensors':
-            return DepthProConfig.large()
-        with safetensors.safe_open(path, framework='pt') as file:
-            return described(file.metadata() or {}) or DepthProConfig.large()
-    except UNREADABLE as error:
-        raise CheckpointError(f'cannot read {path}: {error}') from error
+    if path.suffix != '.safetensors':
+        return DepthProConfig.large()
+    with reading(path), safetensors.safe_open(path, framework='pt') as file:
+        return described(file.metadata() or {}) or DepthProConfig.large()
 
 
 def compare(tensors: dict[str, Tensor], expected: dict[str, Tensor], most: int = 5) -> list[str]:

@@ -11,6 +11,10 @@ from torch import Tensor, nn
 from depth_pro_ros.network.config import DepthProConfig
 from depth_pro_ros.network.vit import TokenViT, tokens_to_map
 
+UPSAMPLERS = {'upsample_latent0': 3, 'upsample_latent1': 2, 'upsample0': 1, 'upsample1': 1}
+"""Those of the maps that tiles are merged to, finest level first, and their doublings; a network of
+fewer scales has the first ones."""
+
 
 class Encoding(NamedTuple):
     """What the encoder hands on; g = tokens along a tile."""
@@ -30,20 +34,19 @@ class Encoder(nn.Module):
     def __init__(self, config: DepthProConfig) -> None:
         super().__init__()
         self.config = config
-        width = config.vit_width
-        latent1, latent0 = config.neck_dims[1], config.neck_dims[0]
-        coarse = config.neck_dims[-1]
+        width, coarse = config.vit_width, config.neck_dims[-1]
         self.patch_encoder = TokenViT(config)
         self.image_encoder = None if config.share_vit else TokenViT(config)
-        self.upsample_latent0 = upsampler(width, latent0, steps=3)
-        self.upsample_latent1 = upsampler(width, latent1, steps=2)
-        if config.scales > 1:
-            self.upsample0 = upsampler(width, config.neck_dims[2], steps=1)
-        if config.scales > 2:
-            self.upsample1 = upsampler(width, config.neck_dims[3], steps=1)
+        for dim, (name, steps) in zip(config.neck_dims[:-1], UPSAMPLERS.items(), strict=False):
+            setattr(self, name, upsampler(width, dim, steps))
         self.upsample2 = upsampler(width, coarse, steps=1)
         self.upsample_lowres = nn.ConvTranspose2d(width, coarse, 2, stride=2)
         self.fuse_lowres = nn.Conv2d(2 * coarse, coarse, 1)
+
+    @property
+    def upsamplers(self) -> list[nn.Sequential]:
+        """Those of the maps that tiles are merged to, finest level first."""
+        return [getattr(self, name) for name in UPSAMPLERS if hasattr(self, name)]
 
     def forward(self, x: Tensor, tile_batch: int | None = None) -> Encoding:
         """Encode x (B, 3, S, S) in [-1, 1], at most `tile_batch` tiles at a time."""
@@ -62,14 +65,11 @@ class Encoder(nn.Module):
             image_tokens = tokens[-batch:]
         else:
             image_tokens, _ = self.image_encoder(pyramid[-1])
+        seen = [(latent0, counts[0]), (latent1, counts[0]), *zip(tiled, counts, strict=False)]
         features = [
-            self.upsample_latent0(merge(latent0, counts[0])),
-            self.upsample_latent1(merge(latent1, counts[0])),
+            upsample(merge(maps, count))
+            for upsample, (maps, count) in zip(self.upsamplers, seen, strict=True)
         ]
-        if self.config.scales > 1:
-            features.append(self.upsample0(merge(tiled[0], counts[0])))
-        if self.config.scales > 2:
-            features.append(self.upsample1(merge(tiled[1], counts[1])))
         features.append(self.fuse(coarse, tokens_to_map(image_tokens, grid)))
         return Encoding(features, pyramid[-1], image_tokens)
 

@@ -37,14 +37,9 @@ class FoldedDepthPro(nn.Module):
             self.fov_vit = TiledViT(fov.encoder[0], grid, [1])
         self.fov = fov
         self.lowest, self.lowest_border = fold_lowest(encoder, decoder.convs[-1])
-        upsamplers = [encoder.upsample_latent0, encoder.upsample_latent1]
-        if network.config.scales > 1:
-            upsamplers.append(encoder.upsample0)
-        if network.config.scales > 2:
-            upsamplers.append(encoder.upsample1)
         self.skips = nn.ModuleList(
             fold_skip(upsampler, conv)
-            for upsampler, conv in zip(upsamplers, decoder.convs[:-1], strict=True)
+            for upsampler, conv in zip(encoder.upsamplers, decoder.convs[:-1], strict=True)
         )
         self.fusions = nn.ModuleList(FoldedFusion(fusion) for fusion in fusions)
         self.doublings = nn.ModuleList(fold_doubling(fusion) for fusion in fusions[1:])
