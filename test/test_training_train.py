@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pytest
 import torch
-from networks import MINIATURE
+from networks import MINIATURE, TINY, TINY_SHARED
 
 from depth_pro_ros.network import DepthPro, DepthProConfig
 from depth_pro_ros.network.checkpoint import load_network, read_record
@@ -16,7 +16,7 @@ from depth_pro_ros.training.frames import collate
 from depth_pro_ros.training.measure import by_constants, measure
 from depth_pro_ros.training.rooms import Frame, write_frames
 from depth_pro_ros.training.sources import open_frames
-from depth_pro_ros.training.stages import Stage
+from depth_pro_ros.training.stages import Stage, trained_parameters
 from depth_pro_ros.training.start import start_as_upsampling
 from depth_pro_ros.training.train import compute_loss, schedule, train
 
@@ -87,6 +87,19 @@ def test_the_field_of_view_stage_leaves_depth_alone(data, tmp_path):
     train(network, data, data, tmp_path / 'tiny.safetensors', STAGES[2:])
     changed = {n for n, t in network.state_dict().items() if not torch.equal(t, before[n])}
     assert changed and all(name.startswith('fov.') for name in changed)
+
+
+@pytest.mark.parametrize('config', [TINY, TINY_SHARED], ids=['three ViTs', 'one ViT'])
+def test_every_vit_learns_at_its_own_rate(config):
+    network = DepthPro(config)
+    encoder, others = (
+        {n for n, p in network.named_parameters() if any(p is each for each in part)}
+        for part in trained_parameters(network, STAGES[0])
+    )
+    vit = re.compile(r'(encoder\.(patch|image)_encoder|fov\.encoder\.0)\.')
+    assert encoder == {n for n, _ in network.named_parameters() if vit.match(n)}
+    assert encoder | others == {n for n, p in network.named_parameters() if p.requires_grad}
+    assert not encoder & others and others
 
 
 @pytest.mark.parametrize('cut_at', [2, 10])

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from depth_pro_ros.network import DepthPro, DepthProOutput
+from depth_pro_ros.network.vit import TokenViT
 from depth_pro_ros.training import losses
 
 
@@ -58,12 +59,16 @@ def choose(
 
 def trained_parameters(network: DepthPro, stage: Stage) -> tuple[list[nn.Parameter], ...]:
     """Give the parameters with the ViT's rate and those with the full one; freeze all others."""
-    encoder = list(network.encoder.patch_encoder.parameters()) if stage.encoder_rate else []
-    if stage.name == 'fov':
-        others = list(network.fov.parameters())
-    else:
-        vit = {id(p) for p in network.encoder.patch_encoder.parameters()}
-        others = [p for p in network.parameters() if id(p) not in vit]
+    whole = stage.name != 'fov'
+    vits = {
+        parameter
+        for module in network.modules()
+        if whole and isinstance(module, TokenViT)
+        for parameter in module.parameters()
+    }
+    part = network if whole else network.fov
+    others = [parameter for parameter in part.parameters() if parameter not in vits]
+    encoder = [p for p in network.parameters() if p in vits and stage.encoder_rate]
     network.requires_grad_(False)
     for parameter in encoder + others:
         parameter.requires_grad_(True)
