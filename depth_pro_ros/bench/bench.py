@@ -144,11 +144,6 @@ def row(worker: Worker, timings: list[Timing], reference: Timing, ideal_s: float
     """Sum up what one side did."""
     seconds = [timing.seconds for timing in timings]
     p50_s, last = float(np.median(seconds)), timings[-1]
-    ours, theirs = last.depth_m.astype(np.float64), reference.depth_m.astype(np.float64)
-    with np.errstate(invalid='ignore'):
-        difference = np.abs(ours - theirs) / theirs
-    difference = difference[np.isfinite(difference)]
-    median, high = np.percentile(difference, [50, 99])
     return Row(
         worker.side,
         worker.precision,
@@ -159,9 +154,19 @@ def row(worker: Worker, timings: list[Timing], reference: Timing, ideal_s: float
         worker.facts['load_s'],
         worker.facts['warm_up_s'],
         ideal_s / p50_s,
-        (float(median), float(high), float(difference.max())),
+        differences(last.depth_m, reference.depth_m),
         abs(last.focal_px / reference.focal_px - 1.0),
     )
+
+
+def differences(
+    ours: NDArray[np.floating], theirs: NDArray[np.floating]
+) -> tuple[float, float, float]:
+    """Give median, 99th percentile and most of how far depth differs, as a share of `theirs`."""
+    with np.errstate(invalid='ignore'):
+        difference = np.abs(ours - theirs.astype(np.float64)) / theirs
+    median, high, most = np.percentile(difference[np.isfinite(difference)], [50, 99, 100])
+    return float(median), float(high), float(most)
 
 
 def count_operations(config: DepthProConfig) -> int:
