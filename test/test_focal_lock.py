@@ -54,6 +54,14 @@ def learn(node, peer, frames) -> None:
     raise AssertionError(str(node.streams[''].lens))
 
 
+def calibrate(node, peer) -> None:
+    """Publish a CameraInfo, of a focal length of 52.5 pixels, until the node has it."""
+    info = CameraInfo(header=header(), width=64, height=48)
+    info.k = [52.5, 0.0, 32.0, 0.0, 52.5, 24.0, 0.0, 0.0, 1.0]
+    peer.info.publish(info)
+    wait_until(lambda: node.streams['']._info)
+
+
 def relative_spread(values: np.ndarray) -> float:
     """Give the relative standard deviation over frames, the median over pixels."""
     return float(np.median(values.std(axis=0) / values.mean(axis=0)))
@@ -93,7 +101,13 @@ def compare(node, peer, frames, plain) -> dict[str, tuple[float, ...]]:
     return {'focal': (focal, locked_focal), 'depth': (depth, locked_depth, still), 'own': (own,)}
 
 
-def test_the_scale_of_a_noisy_picture_stands_still_once_locked(tiny_weights):
+@pytest.fixture
+def patient(monkeypatch):
+    """A frame that is lost on the way and sent again comes after more than a second."""
+    monkeypatch.setattr('depth_pro_ros.still.PAUSE_S', 60.0)
+
+
+def test_the_scale_of_a_noisy_picture_stands_still_once_locked(tiny_weights, patient):
     rgb = picture(64, 48)
     frames = [noisy(rgb, seed) for seed in range(FRAMES)]
     with running_node(
@@ -110,10 +124,7 @@ def test_the_scale_of_a_noisy_picture_stands_still_once_locked(tiny_weights):
         # what the lock leaves is the network's own
         assert locked == pytest.approx(spreads['own'][0], rel=0.02)
         use(node, still_frames=1)
-        info = CameraInfo(header=header(), width=64, height=48)
-        info.k = [52.5, 0.0, 32.0, 0.0, 52.5, 24.0, 0.0, 0.0, 1.0]
-        peer.info.publish(info)
-        wait_until(lambda: node.streams['']._info)
+        calibrate(node, peer)
         focals, depths = show(node, peer, frames[:5])
         assert set(focals) == {52.5}
         np.testing.assert_allclose(depths[4], predict(frames[4], 52.5).depth_m, rtol=1e-5)
@@ -124,6 +135,20 @@ def test_the_scale_of_a_noisy_picture_stands_still_once_locked(tiny_weights):
         node.streams[''].outdate()  # as a stop does, and time that goes back
         _, depths = show(node, peer, frames[9:10])
         np.testing.assert_allclose(depths[0], plain, rtol=1e-5)
+
+
+def test_frames_that_check_a_calibration_are_averaged_like_all(tiny_weights, patient):
+    frames = [noisy(picture(64, 48), seed) for seed in range(10)]
+    predict = DepthEstimator.from_pretrained(tiny_weights, 'cpu', 'fp32').predict
+    with running_node(
+        tiny_weights, wanted=('depth', 'info'), min_depth=0.0, max_depth=10000.0, lock_check_s=1e-6
+    ) as (node, peer):
+        calibrate(node, peer)
+        node.streams[''].lens._settings = FocalSettings(interval_s=0.0)
+        _, depths = show(node, peer, frames)
+        assert len(node.streams[''].lens._logs) == len(frames)  # all were asked
+    np.testing.assert_allclose(depths[0], predict(frames[0], 52.5).depth_m, rtol=1e-5)
+    assert np.abs(depths[9] / predict(frames[9], 52.5).depth_m - 1).max() > 1e-3
 
 
 @pytest.mark.skipif(

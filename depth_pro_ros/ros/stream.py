@@ -198,15 +198,14 @@ class CameraStream:
         if camera is not None and wanted == {'info'}:
             self._tell(camera, source)
             return None, camera
-        rgb, asked = view.rgb, self._wants_estimate(view, parameters)
-        learning = camera is None or (asked and self.lens.lock is None)
-        if parameters.still_frames > 1 and not learning:  # which takes independent looks
+        rgb = view.rgb
+        if parameters.still_frames > 1 and camera is not None:  # learning takes independent looks
             scene = (key, frame.generation)
             rgb = self._still.add(rgb, parameters.still_frames, scene, time.monotonic())
         prediction = engine.predict(
             rgb,
             camera.fx if camera else None,
-            estimate_focal=asked,
+            estimate_focal=self._wants_estimate(view, parameters),
             edge_ratio=parameters.edge_ratio,
         )
         if prediction.estimated_focal_px is not None and parameters.intrinsics != 'fixed':
