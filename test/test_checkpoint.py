@@ -118,10 +118,18 @@ def test_the_mask_tokens_of_dinov2_are_left_out(tmp_path, network):
 
 
 @pytest.mark.parametrize(
-    'change', [{'neck_dims': [16] * 4}, {'vit_heads': 3}, {'decoder_dim': 'wide'}, {'colour': 1}]
+    'change',
+    [
+        {'neck_dims': [16] * 4},
+        {'vit_heads': 3},
+        {'decoder_dim': 'wide'},
+        {'colour': 1},
+        {'patch_size': 0},
+        [],
+    ],
 )
 def test_a_bad_configuration_in_a_file_is_refused(tmp_path, change):
-    config = dataclasses.asdict(TINY) | change
+    config = dataclasses.asdict(TINY) | change if change else []
     path = tmp_path / 'own.safetensors'
     metadata = {'format': 'depth_pro_ros', 'config': json.dumps(config)}
     save_file({'a': torch.zeros(1)}, path, metadata)
@@ -173,7 +181,9 @@ class Evil:
         return (Path.touch, (Path('/tmp/depth_pro_ros_was_here'),))
 
 
-@pytest.mark.parametrize('content', ['evil', 'list', 'noise', 'empty', 'cut', 'missing', 'folder'])
+@pytest.mark.parametrize(
+    'content', ['evil', 'list', 'noise', 'text', 'empty', 'cut', 'missing', 'folder']
+)
 @pytest.mark.parametrize('suffix', ['.pt', '.safetensors'])
 def test_what_is_no_checkpoint_is_refused(tmp_path, content, suffix):
     path = tmp_path / f'weights{suffix}'
@@ -183,6 +193,8 @@ def test_what_is_no_checkpoint_is_refused(tmp_path, content, suffix):
         torch.save([torch.zeros(3)], path)
     elif content == 'noise':
         path.write_bytes(np.random.default_rng(0).bytes(1000))
+    elif content == 'text':
+        path.write_text('error: not found')
     elif content == 'empty':
         path.write_bytes(b'')
     elif content == 'cut':

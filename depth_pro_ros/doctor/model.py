@@ -85,7 +85,7 @@ def check_memory(weights: str, device: str, precision: str, memory: str) -> Chec
     import torch
 
     from depth_pro_ros.devices import choose_device, choose_precision
-    from depth_pro_ros.network.checkpoint import CheckpointError, read_config
+    from depth_pro_ros.network.checkpoint import read_config
     from depth_pro_ros.network.pieces import choose_pieces
 
     try:
@@ -95,7 +95,7 @@ def check_memory(weights: str, device: str, precision: str, memory: str) -> Chec
             config = DepthProConfig.large()
         else:
             config = read_config(find_weights(weights))
-    except (ValueError, RuntimeError, CheckpointError):
+    except (ValueError, RuntimeError):
         return Check('Memory', 'warn', 'not checked, as device or weights are missing')
     needed = needed_bytes(config, dtype, choose_pieces(memory, target, config, dtype))
     arithmetic = str(dtype).removeprefix('torch.')

@@ -79,7 +79,9 @@ UNREADABLE = (
     RuntimeError,
     AssertionError,
     EOFError,
-    KeyError,
+    LookupError,
+    ArithmeticError,
+    AttributeError,
     TypeError,
     ValueError,
     OSError,
@@ -115,8 +117,6 @@ def load_network(path: Path, config: DepthProConfig | None = None) -> DepthPro:
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], DepthProConfig | None]:
     """Read all tensors of a file, and the configuration if it is one of our own."""
-    if not path.is_file():
-        raise CheckpointError(f'no weights file {path}')
     with reading(path):
         if path.suffix == '.safetensors':
             tensors, metadata = read_safetensors(path)
@@ -132,7 +132,9 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], DepthProConfig | None]:
 
 @contextlib.contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """Raise CheckpointError for whatever a damaged file raises."""
+    """Raise CheckpointError where there is no file, and for whatever a damaged one raises."""
+    if not path.is_file():
+        raise CheckpointError(f'no weights file {path}')
     try:
         yield
     except UNREADABLE as error:
@@ -187,11 +189,15 @@ def read_record(path: Path) -> dict[str, Any]:
 
 
 def read_config(path: Path) -> DepthProConfig:
-    """Read what network a file is of, without its tensors. Raises CheckpointError."""
-    if path.suffix != '.safetensors':
-        return DepthProConfig.large()
-    with reading(path), safetensors.safe_open(path, framework='pt') as file:
-        return described(file.metadata() or {}) or DepthProConfig.large()
+    """Read what network a file is of, without its tensors: a .pt is taken for the official one.
+
+    Raises CheckpointError.
+    """
+    with reading(path):
+        if path.suffix != '.safetensors':
+            return DepthProConfig.large()
+        with safetensors.safe_open(path, framework='pt') as file:
+            return described(file.metadata() or {}) or DepthProConfig.large()
 
 
 def compare(tensors: dict[str, Tensor], expected: dict[str, Tensor], most: int = 5) -> list[str]:
