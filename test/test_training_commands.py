@@ -124,8 +124,10 @@ def test_fine_tuning_on_a_folder_of_ones_own(tmp_path, miniature):
     start = tmp_path / 'start.safetensors'
     save_network(start, start_network('none'), {})
     how = ['--stage', '1', '--steps', '100', '--batch', '6', '--rate', '5e-3']
-    command = ['train', '--data', str(tmp_path), '--init', str(start), '--output', str(output)]
+    data = ['--data', str(tmp_path), str(tmp_path)]
+    command = ['train', *data, '--init', str(start), '--output', str(output)]
     assert cli.main([*command, *how]) == 0
+    assert read_record(output)['frames'] == 18  # without the last tenth of each
     _, held_out = open_frames(tmp_path).hold_out()
     assert np.isnan(held_out[0].depth_m[:, 22:28]).all()
     before = measure(by_network(load_network(start).float()), held_out, MINIATURE)

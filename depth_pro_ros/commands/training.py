@@ -56,10 +56,11 @@ def add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     parser.add_argument(
         '--data',
         type=Path,
+        nargs='+',
         required=True,
         metavar='DIR',
-        help='rendered rooms, a bag with depth, or what `evaluate` reads: a data set, a folder '
-        'with frames.json',
+        help='one or more: rendered rooms, a bag with depth, or what `evaluate` reads (a data set, '
+        'a folder with frames.json)',
     )
     parser.add_argument('--depth-topic', help='of a bag with several depth topics')
     parser.add_argument('--focal-px', type=positive(float), help='of a bag without CameraInfo')
@@ -130,18 +131,20 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
 
 def run_train(args: argparse.Namespace) -> int:
     """Train on pictures with depth."""
+    from depth_pro_ros.training.frames import Frames
     from depth_pro_ros.training.sources import open_frames
     from depth_pro_ros.training.start import start_network
 
     check_output(args.output)
     network = start_network(args.init, args.preset, args.tile_size)
     of_bag = args.topic, args.depth_topic, args.focal_px, args.every
-    frames = open_frames(args.data, *of_bag)
+    parts = [open_frames(path, *of_bag) for path in args.data]
     if args.held_out:
-        held_out = open_frames(args.held_out, *of_bag)
+        rest = [open_frames(args.held_out, *of_bag)]
     else:
-        frames, held_out = frames.hold_out()
-    return run_stages(args, network, frames, held_out, {'data': str(args.data), 'init': args.init})
+        parts, rest = map(list, zip(*(part.hold_out() for part in parts), strict=True))
+    origin = {'data': ' '.join(map(str, args.data)), 'init': args.init}
+    return run_stages(args, network, Frames.joined(parts), Frames.joined(rest), origin)
 
 
 def run_distil(args: argparse.Namespace) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import cv2
@@ -43,6 +43,11 @@ class Frames:
     def __init__(self, readers: Sequence[Callable[[], Frame]]) -> None:
         self.readers = readers
         self._kept: dict[int, Frame | None] = {}
+
+    @classmethod
+    def joined(cls, parts: Iterable[Frames]) -> Frames:
+        """Give the frames of all parts, one after the other."""
+        return cls([reader for part in parts for reader in part.readers])
 
     def __len__(self) -> int:
         return len(self.readers)
