@@ -8,9 +8,10 @@ import pytest
 import torch
 from networks import MINIATURE, TINY, TINY_SHARED
 
+from depth_pro_ros.commands import training as commands
 from depth_pro_ros.network import DepthPro, DepthProConfig
 from depth_pro_ros.network.checkpoint import load_network, read_record
-from depth_pro_ros.training import dinov2
+from depth_pro_ros.training import dinov2, stages
 from depth_pro_ros.training import train as training
 from depth_pro_ros.training.frames import collate
 from depth_pro_ros.training.measure import by_constants, measure
@@ -89,23 +90,29 @@ def test_the_field_of_view_stage_leaves_depth_alone(data, tmp_path):
     assert changed and all(name.startswith('fov.') for name in changed)
 
 
+@pytest.mark.parametrize('stage', ['1', 'fov'])
 @pytest.mark.parametrize('config', [TINY, TINY_SHARED], ids=['three ViTs', 'one ViT'])
-def test_every_vit_learns_at_its_own_rate(config):
+def test_every_vit_learns_at_its_own_rate(config, stage):
     network = DepthPro(config)
     encoder, others = (
         {n for n, p in network.named_parameters() if any(p is each for each in part)}
-        for part in trained_parameters(network, STAGES[0])
+        for part in trained_parameters(network, stages.STAGES[stage])
     )
+    trained = {n for n, _ in network.named_parameters() if stage == '1' or n.startswith('fov.')}
     vit = re.compile(r'(encoder\.(patch|image)_encoder|fov\.encoder\.0)\.')
-    assert encoder == {n for n, _ in network.named_parameters() if vit.match(n)}
-    assert encoder | others == {n for n, p in network.named_parameters() if p.requires_grad}
-    assert not encoder & others and others
+    assert encoder == {n for n in trained if vit.match(n)}
+    assert others == trained - encoder and others
+    assert trained == {n for n, p in network.named_parameters() if p.requires_grad}
+
+
+def test_the_command_offers_the_stages_that_there_are():
+    assert tuple(stages.STAGES) == commands.STAGES
 
 
 @pytest.mark.parametrize('cut_at', [2, 10])
 def test_interrupted_training_goes_on_to_the_same_weights(data, tmp_path, monkeypatch, cut_at):
     torch.set_num_threads(1)
-    stages = (dataclasses.replace(STAGES[0], steps=8), STAGES[1])
+    short = (dataclasses.replace(STAGES[0], steps=8), STAGES[1])
 
     class Cut(Exception):
         pass
@@ -121,14 +128,14 @@ def test_interrupted_training_goes_on_to_the_same_weights(data, tmp_path, monkey
 
     monkeypatch.setattr(training, 'SAVE_SECONDS', 0)
     monkeypatch.setattr(training, 'LOG_STEPS', 2)
-    straight = train(fresh_network(), data, data, tmp_path / 'a.safetensors', stages)
+    straight = train(fresh_network(), data, data, tmp_path / 'a.safetensors', short)
     output = tmp_path / 'b.safetensors'
     with monkeypatch.context() as patch, pytest.raises(Cut):
         patch.setattr(training, 'compute_loss', cut_short)
-        train(fresh_network(), data, data, output, stages)
+        train(fresh_network(), data, data, output, short)
     with pytest.raises(ValueError, match='belongs to another command'):
-        train(fresh_network(), data, data, output, stages, seed=1)
-    resumed = train(DepthPro(MINIATURE), data, data, output, stages)
+        train(fresh_network(), data, data, output, short, seed=1)
+    resumed = train(DepthPro(MINIATURE), data, data, output, short)
     curves = [
         re.sub(r'"minutes": [\d.]+', '', (tmp_path / f'{name}.metrics.jsonl').read_text())
         for name in 'ab'

@@ -15,7 +15,7 @@ from depth_pro_ros.training import losses
 class Stage:
     """How long and how fast to train.
 
-    encoder_rate: learning rate of the ViT; 0 freezes it, which then costs its forward pass only.
+    encoder_rate: learning rate of the ViTs; 0 freezes them, which saves the way back.
     """
 
     name: str
@@ -30,7 +30,7 @@ STAGES = {
     for stage in (
         Stage('1', steps=2000, batch=12, rate=1e-3, encoder_rate=3e-5),
         Stage('2', steps=300, batch=12, rate=2e-4, encoder_rate=6e-6),
-        Stage('fov', steps=300, batch=12, rate=1e-3, encoder_rate=0.0),
+        Stage('fov', steps=300, batch=12, rate=1e-3, encoder_rate=3e-5),
     )
 }
 """In this order: the paper's two stages, first shape and scale, then edges; and its field-of-view
@@ -59,16 +59,11 @@ def choose(
 
 def trained_parameters(network: DepthPro, stage: Stage) -> tuple[list[nn.Parameter], ...]:
     """Give the parameters with the ViT's rate and those with the full one; freeze all others."""
-    whole = stage.name != 'fov'
-    vits = {
-        parameter
-        for module in network.modules()
-        if whole and isinstance(module, TokenViT)
-        for parameter in module.parameters()
-    }
-    part = network if whole else network.fov
+    part = network.fov if stage.name == 'fov' else network
+    modules = (module for module in part.modules() if isinstance(module, TokenViT))
+    vits = {parameter for module in modules for parameter in module.parameters()}
+    encoder = [p for p in part.parameters() if p in vits and stage.encoder_rate]
     others = [parameter for parameter in part.parameters() if parameter not in vits]
-    encoder = [p for p in network.parameters() if p in vits and stage.encoder_rate]
     network.requires_grad_(False)
     for parameter in encoder + others:
         parameter.requires_grad_(True)
@@ -87,7 +82,7 @@ def stage_losses(
     known = target.isfinite()
     synthetic = known.flatten(1).all(dim=1)
     parts = {}
-    if answer.fov_deg is not None and stage.name != '2':
+    if answer.fov_deg is not None:
         parts['fov'] = 1e-3 * losses.fov_error(answer.fov_deg.float(), fov_deg)
     if stage.name == 'fov':
         return parts
