@@ -38,6 +38,7 @@ FORBIDDEN = {
     'focal': {'network', 'estimator', 'camera', 'images', *PROGRAMS},
     'scale': {'network', 'estimator', 'images', *PROGRAMS},
     'scan': {'network', 'estimator', 'images', *PROGRAMS},
+    'still': {'network', 'estimator', 'camera', 'images', *PROGRAMS},
     'edges': {'network', 'estimator', 'camera', 'images', *PROGRAMS},
     'calibration_file': {'network', 'estimator', *PROGRAMS},
     'compressed_depth': {'network', 'estimator', 'camera', 'images', *PROGRAMS},
@@ -96,6 +97,7 @@ def test_only_launch_files_load_what_only_ros_installations_have():
         ('depth_pro_ros.focal', {'torch', 'numpy', 'rclpy'}),
         ('depth_pro_ros.scale', {'torch', 'rclpy'}),
         ('depth_pro_ros.scan', {'torch', 'rclpy'}),
+        ('depth_pro_ros.still', {'torch', 'rclpy'}),
         ('depth_pro_ros.compressed_depth', {'torch', 'rclpy'}),
     ],
 )

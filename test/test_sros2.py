@@ -59,6 +59,7 @@ def test_the_policy_is_exactly_what_the_node_uses(tiny_weights):
     allowed = {kind: names - NEWER for kind, names in (policy() | {'request': set()}).items()}
     used: dict[str, set[str]] = {kind: set() for kind in allowed}
     for transport, anchor in (('raw', 'range'), ('compressed', 'scan')):
+        seen: dict[str, set[str]] = {}
         # a name of its own: of two nodes of one name, the graph may show one that has gone
         name = ['--ros-args', '-r', f'depth_pro:__node:=depth_pro_{transport}']
         with contexts(1) as (context,):
@@ -75,12 +76,14 @@ def test_the_policy_is_exactly_what_the_node_uses(tiny_weights):
                 wait_until(lambda node=node: node.health.state == 'running', 60)
                 end_s = time.monotonic() + 20  # the graph is late where the machine is busy
                 while time.monotonic() < end_s:
-                    for kind, names in graph(node).items():
-                        used[kind] |= names
-                    if all(used[kind] >= allowed[kind] for kind in ('publish', 'reply')):
+                    before, seen = seen, graph(node)
+                    whole = all(seen[kind] >= allowed[kind] for kind in ('publish', 'reply'))
+                    if whole and seen == before:
                         break
                     time.sleep(0.1)
             node.close()
+        for kind, names in seen.items():
+            used[kind] |= names
     assert used == allowed
 
 
