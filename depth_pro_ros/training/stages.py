@@ -24,6 +24,11 @@ class Stage:
     rate: float
     encoder_rate: float
 
+    @property
+    def learns_fov(self) -> bool:
+        """Whether a loss asks for the field of view."""
+        return self.name != '2'
+
 
 STAGES = {
     stage.name: stage

@@ -161,7 +161,7 @@ def compute_loss(network: DepthPro, batch: Batch, stage: Stage) -> tuple[Tensor,
     device = next(network.parameters()).device
     batch = batch.to(device)
     with torch.autocast(device.type, dtype=torch.bfloat16):
-        answer = network(batch.network_input(), need_fov=stage.name != '2')
+        answer = network(batch.network_input(), need_fov=stage.learns_fov)
     parts = stage_losses(stage, answer, batch.inverse_depth, batch.fov_deg)
     return torch.stack(list(parts.values())).sum(), {n: part.item() for n, part in parts.items()}
 
