@@ -62,18 +62,21 @@ class Intrinsics:
 
 
 def unproject(
-    depth_m: NDArray[np.float32], intrinsics: Intrinsics, stride: int = 1
+    depth_m: NDArray[np.float32],
+    intrinsics: Intrinsics,
+    stride: int = 1,
+    out: NDArray[np.float32] | None = None,
 ) -> NDArray[np.float32]:
     """Give the points of every `stride`-th pixel in the optical frame (REP 103), in metres.
 
     depth_m: (H, W) along Z. Returns (ceil(H/stride), ceil(W/stride), 3): x right, y down, z
-    forward; NaN in all three where depth is not finite.
+    forward; NaN in all three where depth is not finite. out: an array of that shape to fill.
     """
     z = depth_m[::stride, ::stride]
     rays_x = (np.arange(0, depth_m.shape[1], stride) - intrinsics.cx) / intrinsics.fx
     rays_y = (np.arange(0, depth_m.shape[0], stride) - intrinsics.cy) / intrinsics.fy
     z = np.where(np.isfinite(z), z, np.float32(np.nan))
-    points = np.empty((*z.shape, 3), np.float32)
+    points = np.empty((*z.shape, 3), np.float32) if out is None else out
     np.multiply(z, rays_x.astype(np.float32), out=points[..., 0])
     np.multiply(z, rays_y.astype(np.float32)[:, None], out=points[..., 1])
     points[..., 2] = z

@@ -13,11 +13,12 @@ pytest.importorskip('sensor_msgs', reason='no ROS 2: neither sourced nor as whee
 from ros_helpers import header, picture
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
-from depth_pro_ros.camera import Intrinsics
+from depth_pro_ros.camera import Intrinsics, unproject
 from depth_pro_ros.ros import messages
 from depth_pro_ros.ros.messages import CHANNELS, MessageError, as_bytes
 
 WIDTH, HEIGHT = 26, 18
+CAMERA = Intrinsics(3, 2, 2.0, 4.0, 1.0, 0.0)
 
 
 def image(encoding, rows: np.ndarray, width=WIDTH, height=HEIGHT, padding=0, big=False) -> Image:
@@ -239,10 +240,10 @@ def test_image_message_has_the_layout_of_its_array():
 
 
 def test_cloud_message_has_the_layout_of_the_contract():
-    points = np.arange(18, dtype=np.float32).reshape(2, 3, 3)
-    points[0, 1] = np.nan
+    depth = np.arange(1, 7, dtype=np.float32).reshape(2, 3)
+    depth[0, 1] = np.inf
     rgb = np.arange(18, dtype=np.uint8).reshape(2, 3, 3)
-    msg = messages.cloud_message(header(), points, rgb)
+    msg = messages.Clouds().message(header(), depth, rgb, CAMERA)
     assert (msg.height, msg.width, msg.point_step, msg.row_step) == (2, 3, 16, 48)
     assert not msg.is_dense and not msg.is_bigendian
     assert [(f.name, f.offset, f.datatype, f.count) for f in msg.fields] == [
@@ -252,16 +253,33 @@ def test_cloud_message_has_the_layout_of_the_contract():
         ('rgb', 12, 7, 1),
     ]
     rows = np.frombuffer(msg.data, np.uint8).reshape(2, 3, 16)
+    points = unproject(depth, CAMERA)
+    assert np.isnan(points[0, 1]).all()
     np.testing.assert_array_equal(rows[..., :12].copy().view('<f4'), points)
     np.testing.assert_array_equal(rows[..., 12:], np.dstack([rgb[..., ::-1], np.zeros((2, 3))]))
+
+
+@pytest.mark.parametrize('stride', [1, 2, 3])
+def test_clouds_of_any_stride_and_size_follow_one_another_in_one_maker(stride):
+    clouds, rng = messages.Clouds(), np.random.default_rng(stride)
+    for height, width in ((4, 5), (4, 5), (7, 3)):
+        depth = rng.uniform(1, 5, (height, width)).astype(np.float32)
+        rgb = rng.integers(0, 255, (height, width, 3), np.uint8)
+        msg = clouds.message(header(), depth, rgb, CAMERA, stride)
+        points = unproject(depth, CAMERA, stride)
+        assert (msg.height, msg.width) == points.shape[:2]
+        rows = np.frombuffer(msg.data, np.uint8).reshape(*points.shape[:2], 16)
+        np.testing.assert_array_equal(rows[..., :12].copy().view('<f4'), points)
+        np.testing.assert_array_equal(rows[..., 14:11:-1], rgb[::stride, ::stride])
 
 
 def test_sensor_msgs_py_reads_the_cloud():
     point_cloud2 = pytest.importorskip(
         'sensor_msgs_py.point_cloud2', reason='no sensor_msgs_py on this machine'
     )
-    points = np.arange(18, dtype=np.float32).reshape(2, 3, 3)
-    msg = messages.cloud_message(header(), points, np.zeros((2, 3, 3), np.uint8))
+    depth = np.arange(1, 7, dtype=np.float32).reshape(2, 3)
+    points = unproject(depth, CAMERA)
+    msg = messages.Clouds().message(header(), depth, np.zeros((2, 3, 3), np.uint8), CAMERA)
     read = point_cloud2.read_points(msg, ('x', 'y', 'z'))
     np.testing.assert_array_equal(np.stack([read[n] for n in 'xyz'], -1).reshape(2, 3, 3), points)
 

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from depth_pro_ros.bags.cameras import View
 from depth_pro_ros.bags.options import BagOptions
 from depth_pro_ros.bags.reading import COMPRESSED, IMAGE, INFO, TYPES
-from depth_pro_ros.camera import Intrinsics, limit_depth, unproject
+from depth_pro_ros.camera import Intrinsics, limit_depth
 from depth_pro_ros.camera_info import pinhole_fields
 from depth_pro_ros.compressed_depth import FORMATS, encode_depth
-from depth_pro_ros.point_cloud import FIELDS, POINT_STEP, pack_points
+from depth_pro_ros.point_cloud import FIELDS, POINT_STEP, pack_cloud
 
 CLOUD, FIELD = 'sensor_msgs/msg/PointCloud2', 'sensor_msgs/msg/PointField'
 FLOAT32 = 7
@@ -97,8 +97,7 @@ def depth_message(header: Any, depth_m: NDArray[np.float32]) -> Any:
 
 def cloud_message(header: Any, view: View, depth_m: NDArray[np.float32], stride: int) -> Any:
     """Make the organized PointCloud2 of every `stride`-th pixel."""
-    points_m = unproject(depth_m, view.intrinsics, stride)
-    packed = pack_points(points_m, view.rgb[::stride, ::stride])
+    packed = pack_cloud(depth_m, view.rgb, view.intrinsics, stride)
     height, width = packed.shape[:2]
     field = TYPES.types[FIELD]
     return TYPES.types[CLOUD](

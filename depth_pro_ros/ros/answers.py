@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from std_msgs.msg import Header
 
-from depth_pro_ros.camera import Intrinsics, depth_to_millimetres, unproject
+from depth_pro_ros.camera import Intrinsics, depth_to_millimetres
 from depth_pro_ros.compressed_depth import FORMATS, encode_depth
 from depth_pro_ros.images import colorize_depth, depth_range
 from depth_pro_ros.ros import messages
@@ -24,6 +24,7 @@ def publish_depth(
     rgb: NDArray[np.uint8],
     camera: Intrinsics,
     parameters: NodeParameters,
+    clouds: messages.Clouds,
 ) -> None:
     """Publish the wanted ones of the outputs of a depth map (H, W) and its picture (H, W, 3).
 
@@ -40,9 +41,7 @@ def publish_depth(
             publish('compressed_depth', message)
     if 'points' in wanted:
         stride = parameters.cloud_stride
-        points_m = unproject(depth_m, camera, stride)
-        cloud = messages.cloud_message(header, points_m, rgb[::stride, ::stride])
-        publish('points', cloud)
+        publish('points', clouds.message(header, depth_m, rgb, camera, stride))
     if wanted & {'color', 'compressed_color'}:
         colors = colorize_depth(depth_m, *depth_range(depth_m))
         if 'color' in wanted:

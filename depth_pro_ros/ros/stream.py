@@ -82,6 +82,7 @@ class CameraStream:
         self.lens = FocalFilter()
         self._anchor = ScaleAnchor()
         self._still = StillAverage()
+        self._clouds = messages.Clouds()
         self._calibration = Calibration(self.warn)
         self._relocked = self._relocks
         self._known = Known(self._relocks)
@@ -319,7 +320,9 @@ class CameraStream:
             if 'info' in wanted:
                 publish('info', messages.info_from_intrinsics(header, camera))
             if depth_m is not None:
-                publish_depth(publish, wanted, header, depth_m, rgb, camera, parameters)
+                publish_depth(
+                    publish, wanted, header, depth_m, rgb, camera, parameters, self._clouds
+                )
         except OutdatedError as error:
             self.health.frames_lost()
             return str(error)
