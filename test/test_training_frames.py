@@ -10,7 +10,7 @@ from networks import MINIATURE
 from depth_pro_ros.estimator import DepthEstimator
 from depth_pro_ros.evaluation.frame import Truth
 from depth_pro_ros.network import DepthPro
-from depth_pro_ros.training.camera_view import look, plausible, probe_depth
+from depth_pro_ros.training.camera_view import look, plausible, probe_depth, sample_view
 from depth_pro_ros.training.frames import augment, canonical_inverse_depth, collate, crop
 from depth_pro_ros.training.rooms import Frame
 from depth_pro_ros.training.scene import Material, Scene, box_item
@@ -81,11 +81,23 @@ def test_probe_sees_walls_and_boxes():
 
 def test_blocked_and_flat_views_are_not_plausible():
     rng = np.random.default_rng(0)
-    assert plausible(rng.uniform(1, 5, (14, 14)))
-    assert not plausible(np.full((14, 14), 2.0))
+    assert plausible(rng.uniform(1, 5, (14, 14)), 0.5)
+    assert not plausible(np.full((14, 14), 2.0), 0.5)
     blocked = rng.uniform(1, 5, (14, 14))
     blocked[:4] = 0.3
-    assert not plausible(blocked)
+    assert not plausible(blocked, 0.5)
+    assert plausible(blocked, 0.2)
+
+
+def test_cameras_stand_at_every_height_and_some_look_at_things_close_up():
+    table = box_item((1.2, 0.8, 0.75), (2.5, 3.0, 0.0), Material())
+    cup = box_item((0.1, 0.1, 0.1), (2.4, 3.1, 0.75), Material())
+    scene, rng = Scene(np.array([5.0, 6.0, 2.6]), [table, cup]), np.random.default_rng(0)
+    views = [sample_view(scene, rng) for _ in range(400)]
+    heights = np.array([view.position_m[2] for view in views if view.nearest_m == 0.5])
+    low, middle = (heights < 0.6).mean(), ((heights > 0.6) & (heights < 1.2)).mean()
+    assert low > 0.12 and middle > 0.2 and heights.max() < 1.8
+    assert 0.05 < np.mean([view.nearest_m < 0.5 for view in views]) < 0.2
 
 
 def test_matrix_agrees_with_the_axes():

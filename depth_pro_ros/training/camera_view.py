@@ -1,6 +1,6 @@
 """The pinhole view that a frame is rendered with, and where a camera plausibly stands."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -12,12 +12,16 @@ MARGIN_M = 0.2
 
 @dataclass(frozen=True)
 class View:
-    """A camera: position (m), axes right / down / forward as rows, tangents of half the fields."""
+    """A camera: position (m), axes right / down / forward as rows, tangents of half the fields.
+
+    nearest_m: little of the picture may be nearer than this.
+    """
 
     position_m: np.ndarray
     axes: np.ndarray
     tan_half_x: float
     tan_half_y: float
+    nearest_m: float = 0.5
 
     @property
     def fov_deg(self) -> float:
@@ -50,30 +54,46 @@ def look(position_m, yaw: float, pitch: float, roll: float, fov_deg: float, aspe
 
 
 def sample_view(scene: Scene, rng: np.random.Generator) -> View:
-    """Draw a view: mostly from 1-1.8 m, looking across the room or at a thing, and a bit down."""
+    """Draw a view: from a robot's or a person's height, across the room, at a thing or close up.
+
+    No height is much more frequent than another: a network that can guess how high the camera
+    stands reads all distances off the floor, and is wrong by the same factor on every other robot.
+    """
     x, y, z = scene.size_m
-    height = rng.choice(
-        [rng.uniform(1.0, 1.8), rng.uniform(0.5, 1.0), rng.uniform(0.15, 0.5)], p=[0.72, 0.17, 0.11]
-    )
-    spot = rng.uniform(MARGIN_M, np.array([x, y]) - MARGIN_M)
-    target = np.array([*(rng.uniform(0.15, 0.85, 2) * (x, y)), rng.uniform(0.2, 1.3)])
-    solid = [item for item in scene.items if item.solid]
-    if solid and rng.random() < 0.45:  # close to one thing, as over a desk, down to arm's length
-        target = solid[rng.integers(len(solid))].position_m + (0, 0, rng.uniform(0.2, 0.8))
-        angle, reach = rng.uniform(0, 2 * np.pi), np.exp(rng.uniform(*np.log((0.5, 2.6))))
-        spot = target[:2] + reach * np.array([np.cos(angle), np.sin(angle)])
-        spot = np.clip(spot, MARGIN_M, (x - MARGIN_M, y - MARGIN_M))
-    across = target[:2] - spot
-    reach = max(float(np.linalg.norm(across)), 0.5)
-    yaw = np.arctan2(across[1], across[0]) + rng.normal(0, 0.12)
-    pitch = np.arctan2(target[2] - height, reach + 0.4) + rng.normal(0, 0.08)
-    pitch = np.clip(pitch, -0.9, 0.2)
     fov_deg = np.clip(
         rng.choice([rng.normal(64, 8), rng.uniform(35, 110)], p=[0.55, 0.45]), 35, 110
     )
+    height = min(rng.choice([rng.uniform(0.15, 1.8), rng.uniform(1.0, 1.8)], p=[0.7, 0.3]), z - 0.4)
+    spot = rng.uniform(MARGIN_M, np.array([x, y]) - MARGIN_M)
+    target = np.array([*(rng.uniform(0.15, 0.85, 2) * (x, y)), rng.uniform(0.2, 1.3)])
+    nearest_m, lowest = 0.5, -0.9
+    solid = [item for item in scene.items if item.solid]
+    on_tops = [item for item in solid if 0.3 < item.position_m[2] < 1.2 and max(item.size_m) < 0.6]
+    kind = rng.choice(['across', 'thing', 'close'], p=[0.5, 0.38, 0.12])
+    if kind == 'thing' and solid:  # close to one thing, as over a desk, down to arm's length
+        target = solid[rng.integers(len(solid))].position_m + (0, 0, rng.uniform(0.2, 0.8))
+        spot = target[:2] + _bearing(rng, 0.5, 2.6)
+    elif kind == 'close' and on_tops:  # what stands on a table, as a gripper's camera sees it
+        thing = on_tops[rng.integers(len(on_tops))]
+        target = thing.position_m + (0, 0, thing.size_m[2] / 2)
+        spot = target[:2] + _bearing(rng, 0.15, 0.6)
+        height = target[2] + rng.uniform(0.08, 0.5)
+        nearest_m, lowest = 0.2, -1.3
+    spot = np.clip(spot, MARGIN_M, (x - MARGIN_M, y - MARGIN_M))
+    across = target[:2] - spot
+    reach = max(float(np.linalg.norm(across)), nearest_m)
+    yaw = np.arctan2(across[1], across[0]) + rng.normal(0, 0.12)
+    pitch = np.clip(np.arctan2(target[2] - height, reach) + rng.normal(0, 0.08), lowest, 0.2)
     aspect = rng.choice([4 / 3, 16 / 9, 1.5, 1.0, 0.75], p=[0.5, 0.25, 0.1, 0.1, 0.05])
-    position = (*spot, min(height, z - 0.4))
-    return look(position, yaw, pitch, rng.normal(0, 0.03), float(fov_deg), float(aspect))
+    roll = rng.normal(0, 0.03)
+    view = look((*spot, height), yaw, pitch, roll, float(fov_deg), float(aspect))
+    return replace(view, nearest_m=nearest_m)
+
+
+def _bearing(rng: np.random.Generator, least_m: float, most_m: float) -> np.ndarray:
+    """A horizontal step (2,) in any direction, its length log-uniform."""
+    angle, reach = rng.uniform(0, 2 * np.pi), np.exp(rng.uniform(*np.log((least_m, most_m))))
+    return reach * np.array([np.cos(angle), np.sin(angle)])
 
 
 def probe_depth(scene: Scene, view: View) -> np.ndarray:
@@ -95,18 +115,20 @@ def probe_depth(scene: Scene, view: View) -> np.ndarray:
     return depth.reshape(PROBE, PROBE)
 
 
-def plausible(depth_m: np.ndarray) -> bool:
+def plausible(depth_m: np.ndarray, nearest_m: float) -> bool:
     """Whether a picture with this depth is worth taking: not blocked, not one flat wall."""
     near, middle = np.quantile(depth_m, [0.03, 0.5])
-    crowded = (depth_m < 0.5).mean() > 0.15
+    crowded = (depth_m < nearest_m).mean() > 0.15
     flat = np.log(depth_m.clip(0.05)).std() < 0.15
-    return bool(near > 0.25 and 0.6 < middle < 9.0 and not crowded and not flat)
+    return bool(
+        near > nearest_m / 2 and 1.2 * nearest_m < middle < 9.0 and not crowded and not flat
+    )
 
 
 def find_view(scene: Scene, rng: np.random.Generator, tries: int = 40) -> View | None:
     """Draw views until the look ahead finds one plausible; None if the room offers none."""
     for _ in range(tries):
         view = sample_view(scene, rng)
-        if plausible(probe_depth(scene, view)):
+        if plausible(probe_depth(scene, view), view.nearest_m):
             return view
     return None

@@ -63,7 +63,7 @@ def render_room(
         linear, depth_m = renderer.render(view)
         step = np.linspace(0, renderer.size_px - 1, size_px).round().astype(int)
         depth_m = depth_m[np.ix_(step, step)]
-        if plausible(depth_m):
+        if plausible(depth_m, view.nearest_m):
             size = (size_px, size_px)
             rgb = photograph(cv2.resize(linear, size, interpolation=cv2.INTER_AREA), rng)
             frames.append(Frame(rgb, depth_m.astype(np.float16), view.fov_deg))
