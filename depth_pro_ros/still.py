@@ -72,7 +72,7 @@ def changed_pixels(rgb: NDArray[np.uint8], before: NDArray[np.uint8]) -> NDArray
     """
     difference = cv2.subtract(rgb, before, dtype=cv2.CV_16S)
     around = cv2.blur(difference, (AROUND_PX, AROUND_PX))
-    sigma = 1.5 * float(np.median(np.abs(difference[::4, ::4] - around[::4, ::4])))
+    sigma = 1.5 * float(np.median(np.abs(difference[::8, ::8] - around[::8, ::8])))
     levels = min(max(4.0 * sigma / AROUND_PX, LEAST_LEVELS), MOST_LEVELS)
     same = cv2.inRange(around, (-levels,) * 3, (levels,) * 3)
     return np.asarray(cv2.bitwise_not(same), np.uint8)
