@@ -7,6 +7,7 @@ from depth_pro_ros.training import furniture, rooms
 from depth_pro_ros.training.camera_view import look
 from depth_pro_ros.training.furniture import FurnitureMissingError
 from depth_pro_ros.training.scene import Light, Material, Scene, box_item
+from depth_pro_ros.training.street import build_street
 
 
 @pytest.fixture(scope='module')
@@ -58,6 +59,23 @@ def test_depth_of_a_box_is_exact(renderer):
     # The front face stands 2 m away, one metre wide: 48 / (2 tan 30) = 41.6 px to either side / 2.
     assert depth_m[48, 48] == pytest.approx(2.0, abs=1e-4)
     assert (depth_m[40] > 0).sum() == pytest.approx(0.5 / (2 * np.tan(np.pi / 6)) * 96, abs=2)
+
+
+def test_streets_are_open_wide_and_full_of_things(pieces, renderer):
+    rng = np.random.default_rng(3)
+    scenes = [build_street(pieces, rng) for _ in range(3)]
+    depths = []
+    for scene in scenes:
+        assert any(item.size_m[2] > 4 for item in scene.items if item.solid)  # houses
+        assert any(isinstance(item.shape, furniture.Furniture) for item in scene.items)
+        renderer.prepare(scene)
+        x, y, _ = scene.size_m
+        rgb, depth_m = renderer.render(look((x / 2, 0.1 * y, 1.5), np.pi / 2, 0.0, 0.0, 60.0, 1.0))
+        assert rgb.std() > 0.01
+        # 1.5 m over the ground, the lowest ray looks down by 30 degrees
+        assert depth_m[-1].max() < 1.5 / np.tan(np.pi / 6) + 0.1
+        depths.append(depth_m)
+    assert np.mean(np.stack(depths) > 10) > 0.3 and np.max(depths) > 50
 
 
 def test_a_seed_gives_the_same_room(pieces, renderer, monkeypatch):

@@ -28,7 +28,7 @@ class View:
         """Horizontal field of view."""
         return float(np.degrees(2 * np.arctan(self.tan_half_x)))
 
-    def view_projection(self, near_m: float = 0.05, far_m: float = 200.0) -> np.ndarray:
+    def view_projection(self, near_m: float = 0.05, far_m: float = 1000.0) -> np.ndarray:
         """The (4, 4) OpenGL matrix from world to clip space."""
         view = np.eye(4)
         view[:3, :3] = self.axes * np.array([[1], [-1], [-1]])  # OpenGL: y up, looking along -z
@@ -65,14 +65,14 @@ def sample_view(scene: Scene, rng: np.random.Generator) -> View:
     )
     height = min(rng.choice([rng.uniform(0.15, 1.8), rng.uniform(1.0, 1.8)], p=[0.7, 0.3]), z - 0.4)
     spot = rng.uniform(MARGIN_M, np.array([x, y]) - MARGIN_M)
-    target = np.array([*(rng.uniform(0.15, 0.85, 2) * (x, y)), rng.uniform(0.2, 1.3)])
+    target = np.array([*(rng.uniform(0.15, 0.85, 2) * (x, y)), rng.uniform(0.2, z / 2)])
     nearest_m, lowest = 0.5, -0.9
     solid = [item for item in scene.items if item.solid]
     on_tops = [item for item in solid if 0.3 < item.position_m[2] < 1.2 and max(item.size_m) < 0.6]
-    kind = rng.choice(['across', 'thing', 'close'], p=[0.5, 0.38, 0.12])
+    kind = rng.choice(['across', 'thing', 'close'], p=[0.54, 0.4, 0.06])
     if kind == 'thing' and solid:  # close to one thing, as over a desk, down to arm's length
         target = solid[rng.integers(len(solid))].position_m + (0, 0, rng.uniform(0.2, 0.8))
-        spot = target[:2] + _bearing(rng, 0.5, 2.6)
+        spot = target[:2] + _bearing(rng, 0.5, 2.6) * max(1.0, min(x, y) / 6)
     elif kind == 'close' and on_tops:  # what stands on a table, as a gripper's camera sees it
         thing = on_tops[rng.integers(len(on_tops))]
         target = thing.position_m + (0, 0, thing.size_m[2] / 2)
@@ -83,7 +83,7 @@ def sample_view(scene: Scene, rng: np.random.Generator) -> View:
     across = target[:2] - spot
     reach = max(float(np.linalg.norm(across)), nearest_m)
     yaw = np.arctan2(across[1], across[0]) + rng.normal(0, 0.12)
-    pitch = np.clip(np.arctan2(target[2] - height, reach) + rng.normal(0, 0.08), lowest, 0.2)
+    pitch = np.clip(np.arctan2(target[2] - height, reach) + rng.normal(0, 0.08), lowest, 0.3)
     aspect = rng.choice([4 / 3, 16 / 9, 1.5, 1.0, 0.75], p=[0.5, 0.25, 0.1, 0.1, 0.05])
     roll = rng.normal(0, 0.03)
     view = look((*spot, height), yaw, pitch, roll, float(fov_deg), float(aspect))
@@ -121,7 +121,7 @@ def plausible(depth_m: np.ndarray, nearest_m: float) -> bool:
     crowded = (depth_m < nearest_m).mean() > 0.15
     flat = np.log(depth_m.clip(0.05)).std() < 0.15
     return bool(
-        near > nearest_m / 2 and 1.2 * nearest_m < middle < 9.0 and not crowded and not flat
+        near > nearest_m / 2 and 1.2 * nearest_m < middle < 40.0 and not crowded and not flat
     )
 
 

@@ -41,9 +41,9 @@ def furnish(scene: Scene, pieces: list[Furniture], rng: np.random.Generator) -> 
         _poster(scene, rng)
     people = [p for p in pieces if p.category == 'Characters']
     for _ in range(int(rng.choice([0, 1, 2, 3], p=[0.65, 0.2, 0.1, 0.05])) if people else 0):
-        _on_floor(scene, people[rng.integers(len(people))], rng)
+        place_on_floor(scene, people[rng.integers(len(people))], rng)
     for _ in range(round(scene.size_m[0] * scene.size_m[1] * density * 0.2)):
-        _on_floor(scene, _draw(standing, theme, rng), rng)
+        place_on_floor(scene, _draw(standing, theme, rng), rng)
     for _ in range(rng.integers(0, 16)):
         _floor_clutter(scene, small, rng)
     _clutter_on_tops(scene, small, rng)
@@ -86,7 +86,8 @@ def _against_wall(scene: Scene, piece: Furniture, rng: np.random.Generator) -> N
     _place(scene, _item(piece, foot, yaw + rng.choice([0.0, rng.normal(0, 0.05)]), rng))
 
 
-def _on_floor(scene: Scene, piece: Furniture, rng: np.random.Generator) -> None:
+def place_on_floor(scene: Scene, piece: Furniture, rng: np.random.Generator) -> None:
+    """Put a piece anywhere on the floor, unless something stands there."""
     foot = np.array([*rng.uniform(0.1, 0.9, 2) * scene.size_m[:2], 0.0])
     yaw = rng.choice([rng.uniform(0, 2 * np.pi), rng.integers(4) * np.pi / 2])
     _place(scene, _item(piece, foot, yaw, rng))
@@ -122,7 +123,7 @@ def _poster(scene: Scene, rng: np.random.Generator) -> None:
 
 def _floor_clutter(scene: Scene, small: list[Furniture], rng: np.random.Generator) -> None:
     if rng.random() < 0.5:
-        return _on_floor(scene, small[rng.integers(len(small))], rng)
+        return place_on_floor(scene, small[rng.integers(len(small))], rng)
     size = rng.uniform((0.15, 0.15, 0.1), (0.6, 0.6, 0.6))
     foot = np.array([*rng.uniform(0.05, 0.95, 2) * scene.size_m[:2], 0.0])
     _place(scene, box_item(size, foot, _box_material(rng), rng.uniform(0, np.pi)))

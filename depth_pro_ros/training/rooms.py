@@ -20,8 +20,10 @@ from depth_pro_ros.training.layout import furnish
 from depth_pro_ros.training.scene import Scene
 from depth_pro_ros.training.sensor import photograph
 from depth_pro_ros.training.shell import build_shell
+from depth_pro_ros.training.street import build_street
 
 VIEWS_PER_ROOM = 6
+STREET_SHARE = 0.2
 FRAME_PX = 384
 SUPERSAMPLE = 4 / 3
 
@@ -40,13 +42,16 @@ class Frame:
 
 
 def build_room(seed: int, held_out: bool = False) -> tuple[Scene, np.random.Generator]:
-    """Return the room that belongs to a seed, and the generator that its views go on with.
+    """Return the place that belongs to a seed, and the generator that its views go on with.
 
     held_out: furnish with the tenth of the catalogue that training rooms never contain.
     """
     rng = np.random.default_rng([seed, int(held_out)])
+    pieces = furniture.catalogue(held_out)
+    if rng.random() < STREET_SHARE:
+        return build_street(pieces, rng), rng
     scene = build_shell(rng)
-    furnish(scene, furniture.catalogue(held_out), rng)
+    furnish(scene, pieces, rng)
     return scene, rng
 
 

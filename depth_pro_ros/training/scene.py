@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from depth_pro_ros.training.furniture import VERTEX, Furniture, Mesh
 
-PLAIN, PLANKS, TILES, BRICKS, STRIPES, CARPET, POSTER, SKY = range(8)
+PLAIN, PLANKS, TILES, BRICKS, STRIPES, CARPET, POSTER, SKY, FACADE = range(9)
 
 
 @dataclass(frozen=True)

@@ -74,6 +74,14 @@ vec3 surface(vec2 p) {
         vec3 block = vec3(hash(cell), hash(cell + 3.0), hash(cell + 7.0));
         return mix(mix(rgb_a, rgb_b, edge), block, 0.35 * step(0.4, hash(vec2(seed, 1.0))));
     }
+    if (pattern == 8) {
+        vec2 half_open = vec2(0.2, 0.24) + 0.15 * fract(vec2(seed, 3.0 * seed));
+        vec2 off = abs(fract(q) - 0.5);
+        bool glass = all(lessThan(off, half_open));
+        bool frame = all(lessThan(off, half_open + 0.03));
+        vec3 wall = rgb_a * (0.8 + 0.4 * fbm(p * 0.7));
+        return glass ? rgb_b * (0.3 + 1.4 * hash(floor(q))) : frame ? 0.6 * wall + 0.3 : wall;
+    }
     return rgb_a;
 }
 

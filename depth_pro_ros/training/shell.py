@@ -61,8 +61,8 @@ def build_shell(rng: np.random.Generator) -> Scene:
     for side in range(4):
         material = wall_material(rng) if rng.random() < 0.15 else paint
         _add_wall(scene, side, material, rng)
-    _add_outside(scene, rng)
-    _add_lights(scene, rng, sun=kind == 'court' or rng.random() < 0.3)
+    add_outside(scene, rng, ground_m=rng.choice([-0.3, rng.uniform(-12, -2)]))
+    add_lights(scene, rng, kind == 'court' or rng.random() < 0.3, int(rng.integers(1, 4)))
     return scene
 
 
@@ -157,39 +157,44 @@ def _add_next_room(scene: Scene, side: int, u: float, rng: np.random.Generator) 
         scene.items.append(box_item(size, centre + offset, material, solid=False))
 
 
-def _add_outside(scene: Scene, rng: np.random.Generator) -> None:
-    """A sky dome box, ground below, and blocks like houses and hedges."""
-    centre = np.array([*scene.size_m[:2] / 2, rng.choice([-0.3, rng.uniform(-12, -2)])])
-    dome = s.box_mesh((90, 90, 60), inward=True)
+def add_outside(
+    scene: Scene, rng: np.random.Generator, ground_m: float, sky_m: float = 90.0
+) -> None:
+    """A sky dome box `sky_m` wide, ground below, and blocks like houses and hedges."""
+    centre = np.array([*scene.size_m[:2] / 2, ground_m])
+    size = np.array([sky_m, sky_m, 2 * sky_m / 3])
+    dome = s.box_mesh(size, inward=True)
     bright = rng.uniform(0.3, 4.0)
     sky = Material(
         s.SKY,
-        tuple(bright * np.array([0.75, 0.85, 1.0])),
+        tuple(bright * np.array([rng.uniform(0.25, 0.85), rng.uniform(0.5, 0.9), 1.0])),
         tuple(bright * np.array([0.25, 0.3, 0.2])),
     )
-    size = np.array([90, 90, 60.0])
     scene.items.append(Item(dome, sky, size, centre, solid=False))
+    around = float(np.linalg.norm(scene.size_m[:2])) / 2
     for _ in range(rng.integers(2, 9)):
-        angle, far = rng.uniform(0, 2 * np.pi), rng.uniform(10, 35)
+        angle, far = rng.uniform(0, 2 * np.pi), rng.uniform(8, 30) + around
         foot = centre + (far * np.cos(angle), far * np.sin(angle), 0)
         block = rng.uniform((1, 1, 1), (9, 9, 14))
         rgb = tuple(bright * np.array(random_rgb(rng, 0.1, 0.6, 0.4)))
         scene.items.append(box_item(block, foot, Material(s.SKY, rgb, rgb), solid=False))
 
 
-def _add_lights(scene: Scene, rng: np.random.Generator, sun: bool) -> None:
-    """First the light that casts shadows (sun or lamp), then one to three lamps."""
+def add_lights(
+    scene: Scene, rng: np.random.Generator, sun: bool, lamps: int, daylight: float = 1.0
+) -> None:
+    """First the light that casts shadows (sun or lamp), then the other lamps."""
     x, y, z = scene.size_m
     if sun:
         angle = rng.uniform(0, 2 * np.pi)
         towards = np.array([np.cos(angle), np.sin(angle), rng.uniform(0.3, 1.2)])
-        rgb = rng.uniform(1, 3) * _warm_white(rng)
+        rgb = daylight * rng.uniform(1, 3) * _warm_white(rng)
         scene.lights.append(Light((*(towards / np.linalg.norm(towards)), 0.0), tuple(rgb)))
-    for _ in range(rng.integers(1, 4)):
+    for _ in range(lamps):
         place = (*(rng.uniform(0.2, 0.8, 2) * (x, y)), z - rng.uniform(0.1, 0.5))
         rgb = rng.uniform(0.6, 2.0) * max(x * y / 14, 0.7) * _warm_white(rng)
         scene.lights.append(Light((*place, 1.0), tuple(rgb)))
-    scene.ambient_rgb = tuple(rng.uniform(0.15, 0.6) * _warm_white(rng))
+    scene.ambient_rgb = tuple(daylight * rng.uniform(0.15, 0.6) * _warm_white(rng))
 
 
 def _warm_white(rng: np.random.Generator) -> np.ndarray:
