@@ -29,8 +29,8 @@ from test_messages import (
 from test_messages import image as image_of
 
 from depth_pro_ros.estimator import DepthEstimator
-from depth_pro_ros.ros import answers as answers_module
 from depth_pro_ros.ros import diagnostics
+from depth_pro_ros.ros import messages as messages_module
 from depth_pro_ros.ros.messages import as_bytes
 
 
@@ -265,7 +265,7 @@ def test_what_nobody_subscribes_to_is_not_computed(tiny_weights, monkeypatch):
     assert not calls
     with running_node(tiny_weights, wanted=('color',)) as (node, peer):
         unwanted = []
-        monkeypatch.setattr(answers_module, 'unproject', lambda *args: unwanted.append(args))
+        monkeypatch.setattr(messages_module, 'pack_cloud', lambda *args: unwanted.append(args))
         (color,) = answers(peer, rgb_message(picture(64, 48)), ['color'])
     assert color.encoding == 'rgb8' and (color.width, color.height) == (64, 48)
     assert np.frombuffer(color.data, np.uint8).std() > 10
