@@ -233,7 +233,7 @@ def test_a_gpu_that_this_torch_cannot_compute_on(monkeypatch):
 
 
 def test_a_cpu_without_bf16_is_slow_but_runs(monkeypatch):
-    monkeypatch.setattr('depth_pro_ros.devices.cpu_has_bf16', lambda: False)
+    monkeypatch.setattr('depth_pro_ros.devices.cpu_prefers_bf16', lambda: False)
     assert system.check_processor('cpu').status == 'warn'
 
 

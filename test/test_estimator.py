@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -117,13 +119,51 @@ def test_precisions_agree(tiny_weights, precision):
 
 def test_automatic_choices_are_stated_in_the_log(tiny_weights, caplog, monkeypatch):
     with caplog.at_level(logging.INFO, 'depth_pro_ros.estimator'):
-        monkeypatch.setattr(module, 'cpu_has_bf16', lambda: True)
+        monkeypatch.setattr(module, 'cpu_prefers_bf16', lambda: True)
         assert DepthEstimator.from_pretrained(tiny_weights, 'cpu').precision == 'bf16'
-        monkeypatch.setattr(module, 'cpu_has_bf16', lambda: False)
+        monkeypatch.setattr(module, 'cpu_prefers_bf16', lambda: False)
         assert DepthEstimator.from_pretrained(tiny_weights, 'cpu').precision == 'fp32'
     assert 'tiny.safetensors on cpu' in caplog.text
     assert 'in bf16' in caplog.text and 'in fp32' in caplog.text
     assert module.choose_precision('auto', torch.device('cuda')) == torch.float16
+
+
+@pytest.mark.parametrize(
+    ('flags', 'bf16_seconds', 'prefers'),
+    [
+        ('avx2', 1.0, False),
+        ('avx512_bf16', 1.0, True),
+        ('avx512_bf16', 4.0, False),  # as on Intel's, where AMX is missing
+        ('avx512_bf16 amx_bf16', 4.0, True),
+    ],
+)
+def test_bf16_is_chosen_where_it_is_faster(flags, bf16_seconds, prefers, monkeypatch):
+    seconds = {torch.bfloat16: bf16_seconds, torch.float32: 2.0}
+    monkeypatch.setattr(module, '_product_seconds', seconds.__getitem__)
+    monkeypatch.setattr(module.Path, 'read_text', lambda path: f'flags : fpu {flags}')
+    assert module.cpu_prefers_bf16.__wrapped__() is prefers
+
+
+def test_kept_memory_is_not_faulted_in_again():
+    code = """
+import resource, sys, torch
+from depth_pro_ros import devices
+if sys.argv[1] == 'keep':
+    devices.keep_memory()
+layer = torch.nn.Conv2d(16, 16, 1)
+def step():
+    layer(torch.ones(8, 16, 320, 320)).relu().square().mean().backward()  # maps of 52 MB
+step()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(5):
+    step()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+    faults = [
+        int(subprocess.run([sys.executable, '-c', code, how], capture_output=True).stdout)
+        for how in ('keep', 'plain')
+    ]
+    assert faults[0] < 0.6 * faults[1]
 
 
 @pytest.mark.parametrize('device', ['tpu', 'meta', 'cuda:99', 'cpu:x'])

@@ -75,8 +75,8 @@ def driver_version() -> str:
 
 
 def check_processor(device: str) -> Check:
-    """Check whether a CPU that is to run the network has units for bfloat16."""
-    from depth_pro_ros.devices import choose_device, cpu_has_bf16
+    """Check whether a CPU that is to run the network is faster in bfloat16."""
+    from depth_pro_ros.devices import choose_device, cpu_prefers_bf16
 
     try:
         on_cpu = choose_device(device).type == 'cpu'
@@ -86,11 +86,11 @@ def check_processor(device: str) -> Check:
     units = [name for name in ('amx_bf16', 'avx512_bf16', 'avx512f', 'avx2') if name in flags]
     cores = len(os.sched_getaffinity(0))
     found = f'{cpu_name()}, {cores} cores, {" ".join(units) or "no vector units"}'
-    if on_cpu and not cpu_has_bf16():
+    if on_cpu and not cpu_prefers_bf16():
         return Check(
             'Processor',
             'warn',
-            f'{found}: fp32 arithmetic, as it has no units for bf16 (AMX or AVX512-BF16)',
+            f'{found}: fp32 arithmetic, as bf16 is no faster here (it is with AMX)',
             "it works, and slowly: use weights 'small', or a GPU",
         )
     return Check('Processor', 'ok', found)

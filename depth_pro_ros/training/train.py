@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 from tqdm import tqdm
 
+from depth_pro_ros.devices import cpu_prefers_bf16, keep_memory
 from depth_pro_ros.network import DepthPro
 from depth_pro_ros.network.checkpoint import save_network
 from depth_pro_ros.training.frames import Batch, Frames, augment, collate
@@ -57,6 +58,7 @@ def train(
     cut off goes on from OUTPUT.state, which a finished run removes. Raises ValueError.
     """
     device = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
+    keep_memory()
     network = network.float().train().to(device)
     path, metrics = output.with_suffix('.state'), output.with_suffix('.metrics.jsonl')
     plan = {
@@ -157,10 +159,11 @@ def train_stage(
 
 
 def compute_loss(network: DepthPro, batch: Batch, stage: Stage) -> tuple[Tensor, dict[str, float]]:
-    """Give the sum of the stage's losses, and each one's value; the network runs in bf16."""
+    """Give the sum of the stage's losses, and each one's value; in bf16 where that is faster."""
     device = next(network.parameters()).device
     batch = batch.to(device)
-    with torch.autocast(device.type, dtype=torch.bfloat16):
+    halve = device.type == 'cuda' or cpu_prefers_bf16()
+    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=halve):
         answer = network(batch.network_input(), need_fov=stage.learns_fov)
     parts = stage_losses(stage, answer, batch.inverse_depth, batch.fov_deg)
     return torch.stack(list(parts.values())).sum(), {n: part.item() for n, part in parts.items()}
