@@ -22,7 +22,7 @@ from depth_pro_ros.training.measure import by_network, measure
 from depth_pro_ros.training.recorded import pairs
 from depth_pro_ros.training.rooms import Frame, write_frames
 from depth_pro_ros.training.sources import open_frames, open_pictures
-from depth_pro_ros.training.stages import STAGES, Stage, choose
+from depth_pro_ros.training.stages import STAGES, Stage, choose, trained_parameters
 from depth_pro_ros.training.start import start_network, take_over
 from depth_pro_ros.training.train import compute_loss
 
@@ -269,6 +269,17 @@ def test_a_network_of_many_tiles_learns_from_fewer_pictures_at_once():
     assert [stage.batch for stage in one] == [12, 12]
     assert [stage.batch for stage in many] == [1, 1]
     assert choose(['1'], None, 4, None, 35)[0].batch == 4
+
+
+def test_a_frozen_vit_keeps_its_weights_and_the_rest_learns():
+    (stage,) = choose(['1'], None, None, 1e-2, freeze_vit=True)
+    assert (stage.rate, stage.encoder_rate) == (1e-2, 0.0)
+    network = start_network('none', None, 64)
+    vit = network.encoder.patch_encoder
+    encoder, others = trained_parameters(network, stage)
+    assert not encoder and others
+    assert not any(parameter.requires_grad for parameter in vit.parameters())
+    assert choose(['1'], None, None, 1e-2)[0].encoder_rate == pytest.approx(3e-4)
 
 
 def test_frames_without_known_depth_cost_no_step(tmp_path):

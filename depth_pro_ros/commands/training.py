@@ -126,6 +126,11 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--rate', type=positive(float), help="learning rate, instead of each stage's own"
     )
+    parser.add_argument(
+        '--freeze-vit',
+        action='store_true',
+        help='train all but the ViTs: faster, and what they know of other pictures stays',
+    )
     parser.add_argument('--seed', type=int, default=0, help='(%(default)s)')
 
 
@@ -190,7 +195,8 @@ def run_stages(
     from depth_pro_ros.training.stages import choose
     from depth_pro_ros.training.train import train
 
-    stages = choose(args.stage, args.steps, args.batch, args.rate, network.config.tiles)
+    tiles = network.config.tiles
+    stages = choose(args.stage, args.steps, args.batch, args.rate, tiles, args.freeze_vit)
     train(network, frames, held_out, args.output, stages, args.seed, origin)
     plot_metrics(args.output.with_suffix('.metrics.jsonl'), args.output.with_suffix('.metrics.png'))
     return 0

@@ -43,7 +43,12 @@ stage, which leaves depth as it is."""
 
 
 def choose(
-    names: Sequence[str], steps: int | None, batch: int | None, rate: float | None, tiles: int = 1
+    names: Sequence[str],
+    steps: int | None,
+    batch: int | None,
+    rate: float | None,
+    tiles: int = 1,
+    freeze_vit: bool = False,
 ) -> tuple[Stage, ...]:
     """Give stages by their names, in the order of training, with what is not None changed.
 
@@ -56,7 +61,9 @@ def choose(
             steps=steps or stage.steps,
             batch=batch or max(1, stage.batch // tiles),
             rate=rate or stage.rate,
-            encoder_rate=stage.encoder_rate * (rate or stage.rate) / stage.rate,
+            encoder_rate=0.0
+            if freeze_vit
+            else stage.encoder_rate * (rate or stage.rate) / stage.rate,
         )
         for stage in stages
     )
