@@ -265,7 +265,9 @@ def test_what_nobody_subscribes_to_is_not_computed(tiny_weights, monkeypatch):
     assert not calls
     with running_node(tiny_weights, wanted=('color',)) as (node, peer):
         unwanted = []
-        monkeypatch.setattr(messages_module, 'pack_cloud', lambda *args: unwanted.append(args))
+        monkeypatch.setattr(
+            messages_module, 'pack_cloud', lambda *args, **options: unwanted.append(args)
+        )
         (color,) = answers(peer, rgb_message(picture(64, 48)), ['color'])
     assert color.encoding == 'rgb8' and (color.width, color.height) == (64, 48)
     assert np.frombuffer(color.data, np.uint8).std() > 10

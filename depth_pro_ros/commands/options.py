@@ -22,7 +22,7 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
         '--precision',
         default='auto',
         choices=['auto', 'fp32', 'fp16', 'bf16'],
-        help='arithmetic (%(default)s: fp16 on a GPU, bf16 on a CPU with units for it, else fp32)',
+        help='arithmetic (%(default)s: fp16 on a GPU, bf16 where a CPU is faster in it, else fp32)',
     )
     parser.add_argument(
         '--memory',

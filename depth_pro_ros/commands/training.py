@@ -141,6 +141,8 @@ def run_train(args: argparse.Namespace) -> int:
     from depth_pro_ros.training.start import start_network
 
     check_output(args.output)
+    if args.freeze_vit and args.init == 'none':
+        raise ValueError('--freeze-vit would keep a random ViT: give --init weights that know more')
     network = start_network(args.init, args.preset, args.tile_size)
     of_bag = args.topic, args.depth_topic, args.focal_px, args.every
     parts = [open_frames(path, *of_bag) for path in args.data]

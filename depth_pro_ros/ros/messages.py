@@ -75,7 +75,8 @@ def jpeg_message(header: Header, rgb: NDArray[np.uint8]) -> CompressedImage:
 class Clouds:
     """Makes organized clouds, each in the memory of the one before: publish that first.
 
-    A full-HD cloud has 33 MB, and fresh memory for it would take longer than filling it.
+    A full-HD cloud has 33 MB, and fresh memory for it would take longer than filling it. It is kept
+    for the next cloud.
     """
 
     def __init__(self) -> None:
@@ -92,7 +93,8 @@ class Clouds:
         """Make the PointCloud2 (x, y, z, rgb) of a depth map (H, W) and its picture (H, W, 3)."""
         height, width = (math.ceil(side / stride) for side in depth_m.shape)
         if len(self._data) != height * width * POINT_STEP:
-            self._data = array.array('B', bytes(height * width * POINT_STEP))
+            self._data = array.array('B')  # free it before there is another
+            self._data = array.array('B', [0]) * (height * width * POINT_STEP)
         packed = np.frombuffer(self._data, '<f4').reshape(height, width, len(FIELDS))
         pack_cloud(depth_m, rgb, camera, stride, out=packed)
         cloud = PointCloud2(

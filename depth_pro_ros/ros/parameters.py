@@ -64,7 +64,7 @@ class NodeParameters:
     device: str = _parameter('auto', 'auto, cpu, cuda or cuda:N')
     precision: str = _parameter(
         'auto',
-        'arithmetic; auto: fp16 on a GPU, bf16 on a CPU with units for it, else fp32',
+        'arithmetic; auto: fp16 on a GPU, bf16 where a CPU is faster in it, else fp32',
         choices=('auto', 'fp32', 'fp16', 'bf16'),
     )
     memory: str = _parameter(

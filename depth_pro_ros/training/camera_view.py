@@ -67,8 +67,9 @@ def sample_view(scene: Scene, rng: np.random.Generator) -> View:
     spot = rng.uniform(MARGIN_M, np.array([x, y]) - MARGIN_M)
     target = np.array([*(rng.uniform(0.15, 0.85, 2) * (x, y)), rng.uniform(0.2, z / 2)])
     nearest_m, lowest = 0.5, -0.9
-    solid = [item for item in scene.items if item.solid]
-    on_tops = [item for item in solid if 0.3 < item.position_m[2] < 1.2 and max(item.size_m) < 0.6]
+    solid = [item for item in scene.items if item.solid and 0 < item.position_m[0] < x]
+    small = [item for item in solid if max(item.size_m) < 0.6 and min(item.size_m[:2]) > 0.03]
+    on_tops = [item for item in small if 0.3 < item.position_m[2] < 1.2]
     kind = rng.choice(['across', 'thing', 'close'], p=[0.54, 0.4, 0.06])
     if kind == 'thing' and solid:  # close to one thing, as over a desk, down to arm's length
         target = solid[rng.integers(len(solid))].position_m + (0, 0, rng.uniform(0.2, 0.8))

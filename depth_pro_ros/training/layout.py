@@ -63,7 +63,8 @@ def _item(piece: Furniture, position_m: np.ndarray, yaw: float, rng: np.random.G
     return Item(piece, material, size, position_m, yaw)
 
 
-def _place(scene: Scene, item: Item) -> bool:
+def place(scene: Scene, item: Item) -> bool:
+    """Add an item unless it sticks out of the scene or into another item; tell whether it is in."""
     low, high = item.bounds()
     inside = (
         np.all(low[:2] > 0) and np.all(high[:2] < scene.size_m[:2]) and high[2] < scene.size_m[2]
@@ -83,14 +84,14 @@ def _against_wall(scene: Scene, piece: Furniture, rng: np.random.Generator) -> N
     gap = 0.56 * depth + rng.choice([0.0, rng.uniform(0, 0.15)])
     foot = start + u * along + gap * inward + (0, 0, piece.elevation_m)
     yaw = np.arctan2(inward[1], inward[0]) + np.pi / 2  # the front looks into the room
-    _place(scene, _item(piece, foot, yaw + rng.choice([0.0, rng.normal(0, 0.05)]), rng))
+    place(scene, _item(piece, foot, yaw + rng.choice([0.0, rng.normal(0, 0.05)]), rng))
 
 
 def place_on_floor(scene: Scene, piece: Furniture, rng: np.random.Generator) -> None:
     """Put a piece anywhere on the floor, unless something stands there."""
     foot = np.array([*rng.uniform(0.1, 0.9, 2) * scene.size_m[:2], 0.0])
     yaw = rng.choice([rng.uniform(0, 2 * np.pi), rng.integers(4) * np.pi / 2])
-    _place(scene, _item(piece, foot, yaw, rng))
+    place(scene, _item(piece, foot, yaw, rng))
 
 
 def _table_group(scene: Scene, tables, chairs, rng: np.random.Generator) -> None:
@@ -98,7 +99,7 @@ def _table_group(scene: Scene, tables, chairs, rng: np.random.Generator) -> None
     chair = chairs[rng.integers(len(chairs))]
     foot = np.array([*rng.uniform(0.25, 0.75, 2) * scene.size_m[:2], 0.0])
     yaw = rng.integers(4) * np.pi / 2 + rng.normal(0, 0.1)
-    if not _place(scene, _item(table, foot, yaw, rng)):
+    if not place(scene, _item(table, foot, yaw, rng)):
         return
     for side in range(4):
         for _ in range(rng.integers(0, 3)):
@@ -108,7 +109,7 @@ def _table_group(scene: Scene, tables, chairs, rng: np.random.Generator) -> None
             out = np.array([np.sin(angle), -np.cos(angle), 0.0])
             aside = np.array([np.cos(angle), np.sin(angle), 0.0])
             turn = angle + np.pi + rng.normal(0, 0.25)
-            _place(scene, _item(chair, foot + reach * out + slide * aside, turn, rng))
+            place(scene, _item(chair, foot + reach * out + slide * aside, turn, rng))
 
 
 def _poster(scene: Scene, rng: np.random.Generator) -> None:
@@ -118,7 +119,7 @@ def _poster(scene: Scene, rng: np.random.Generator) -> None:
     foot[2] = rng.uniform(1.0, max(1.1, scene.size_m[2] - height - 0.1))
     rgb_a, rgb_b = random_rgb(rng, 0.05, 0.9, 0.8), random_rgb(rng, 0.05, 0.9, 0.8)
     material = Material(s.POSTER, rgb_a, rgb_b, width, rng.uniform(0, 0.8), rng.uniform(0, 99))
-    _place(scene, box_item((width, 0.025, height), foot, material, np.arctan2(along[1], along[0])))
+    place(scene, box_item((width, 0.025, height), foot, material, np.arctan2(along[1], along[0])))
 
 
 def _floor_clutter(scene: Scene, small: list[Furniture], rng: np.random.Generator) -> None:
@@ -126,7 +127,7 @@ def _floor_clutter(scene: Scene, small: list[Furniture], rng: np.random.Generato
         return place_on_floor(scene, small[rng.integers(len(small))], rng)
     size = rng.uniform((0.15, 0.15, 0.1), (0.6, 0.6, 0.6))
     foot = np.array([*rng.uniform(0.05, 0.95, 2) * scene.size_m[:2], 0.0])
-    _place(scene, box_item(size, foot, _box_material(rng), rng.uniform(0, np.pi)))
+    place(scene, box_item(size, foot, _box_material(rng), rng.uniform(0, np.pi)))
 
 
 def _box_material(rng: np.random.Generator) -> Material:
@@ -157,7 +158,7 @@ def _clutter_on_tops(scene: Scene, small: list[Furniture], rng: np.random.Genera
                 size = rng.uniform((0.03, 0.03, 0.02), (0.3, 0.25, 0.3))
                 item = box_item(size, foot, _box_material(rng), yaw)
             if max(item.size_m[:2]) < min(base.size_m[:2]):
-                _place(scene, item)
+                place(scene, item)
 
 
 def _rug_and_lamps(scene: Scene, pieces: list[Furniture], rng: np.random.Generator) -> None:

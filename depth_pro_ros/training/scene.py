@@ -88,9 +88,12 @@ class Scene:
 
 
 def quads_mesh(corners_m: ArrayLike) -> Mesh:
-    """Turn (N, 4, 3) corners, counter-clockwise from the front, into a flat-shaded mesh."""
+    """Turn (N, 4, 3) corners, counter-clockwise from the front, into a flat-shaded mesh.
+
+    Two corners of a quad may be one.
+    """
     corners = np.asarray(corners_m, np.float32)
-    normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 3] - corners[:, 0])
+    normals = np.cross(corners[:, 2] - corners[:, 0], corners[:, 3] - corners[:, 1])
     normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-9)
     order = [0, 1, 2, 0, 2, 3]
     uv = np.array([[0, 0], [1, 0], [1, 1], [0, 1]], np.float32)[order]

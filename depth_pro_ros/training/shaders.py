@@ -94,8 +94,9 @@ vec2 flat_coordinates(vec3 p, vec3 n) {
 void main() {
     depth = dot(world - eye, forward);
     if (pattern == 7) {
-        float haze = smoothstep(-0.1, 0.3, normalize(world - eye).z);
-        float stain = 0.6 + 0.6 * fbm(flat_coordinates(world, facing) * 0.7);
+        vec3 way = normalize(world - eye);
+        float haze = smoothstep(-0.1, 0.3, way.z);
+        float stain = 0.6 + 0.6 * fbm(flat_coordinates(way, facing) * 32.0);
         colour = vec4(mix(rgb_b, rgb_a, haze) * stain, 1.0);
         return;
     }

@@ -6,6 +6,7 @@ from depth_pro_ros.training import scene as s
 from depth_pro_ros.training.scene import Item, Light, Material, Scene, box_item, quads_mesh
 
 JAMB_M = 0.22
+SKY_M = 600.0
 PLACES, PLACE_SHARES = ('room', 'corridor', 'hall', 'court'), (0.77, 0.07, 0.08, 0.08)
 
 
@@ -157,12 +158,10 @@ def _add_next_room(scene: Scene, side: int, u: float, rng: np.random.Generator) 
         scene.items.append(box_item(size, centre + offset, material, solid=False))
 
 
-def add_outside(
-    scene: Scene, rng: np.random.Generator, ground_m: float, sky_m: float = 90.0
-) -> None:
-    """A sky dome box `sky_m` wide, ground below, and blocks like houses and hedges."""
+def add_outside(scene: Scene, rng: np.random.Generator, ground_m: float) -> None:
+    """A sky dome box, ground below, and blocks like houses and hedges."""
     centre = np.array([*scene.size_m[:2] / 2, ground_m])
-    size = np.array([sky_m, sky_m, 2 * sky_m / 3])
+    size = np.array([SKY_M, SKY_M, 2 * SKY_M / 3])
     dome = s.box_mesh(size, inward=True)
     bright = rng.uniform(0.3, 4.0)
     sky = Material(
