@@ -21,9 +21,9 @@ def test_demo_writes_picture_cloud_and_table(tiny_weights, tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
     assert cv2.imread(str(tmp_path / 'depth.png')).shape[0] == 4 * (360 + 8)
     header = (tmp_path / 'cloud.ply').read_bytes().split(b'end_header\n')[0].decode()
-    assert f'{header.split("element vertex ")[1].split()[0]} points of hotel_desk' in done.stdout
+    assert f'{header.split("element vertex ")[1].split()[0]} points of hotel_door' in done.stdout
     rows = [line.split() for line in done.stdout.splitlines() if ' to ' in line and 'px' in line]
-    assert [row[0] for row in rows] == ['hotel_desk', 'hotel_bed', 'coffee', 'building']
+    assert [row[0] for row in rows] == ['hotel_door', 'hotel_desk', 'hotel_window', 'hotel_bed']
     assert all(int(row[3]) >= 5 for row in rows)
 
 
