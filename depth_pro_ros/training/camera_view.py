@@ -67,7 +67,7 @@ def sample_view(scene: Scene, rng: np.random.Generator) -> View:
     spot = rng.uniform(MARGIN_M, np.array([x, y]) - MARGIN_M)
     target = np.array([*(rng.uniform(0.15, 0.85, 2) * (x, y)), rng.uniform(0.2, z / 2)])
     nearest_m, lowest = 0.5, -0.9
-    solid = [item for item in scene.items if item.solid and 0 < item.position_m[0] < x]
+    solid = [item for item in scene.items if item.solid and scene.surrounds(item)]
     small = [item for item in solid if max(item.size_m) < 0.6 and min(item.size_m[:2]) > 0.03]
     on_tops = [item for item in small if 0.3 < item.position_m[2] < 1.2]
     kind = rng.choice(['across', 'thing', 'close'], p=[0.54, 0.4, 0.06])

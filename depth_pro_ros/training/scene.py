@@ -77,6 +77,11 @@ class Scene:
     lights: list[Light] = field(default_factory=list)
     ambient_rgb: tuple[float, float, float] = (0.2, 0.2, 0.2)
 
+    def surrounds(self, item: Item) -> bool:
+        """Whether the item's foot is between the walls: the houses of a street are not."""
+        foot = item.position_m[:2]
+        return bool(np.all(foot > 0) and np.all(foot < self.size_m[:2]))
+
     def is_free(self, low: np.ndarray, high: np.ndarray, gap_m: float = 0.02) -> bool:
         """Whether the box overlaps no solid item."""
         for item in self.items:

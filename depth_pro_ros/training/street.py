@@ -32,8 +32,9 @@ def build_street(pieces: list[Furniture], rng: np.random.Generator) -> Scene:
         size = rng.uniform((x, 6, 0.5 * z), (2 * x, 12, 1.3 * z))
         scene.items.append(box_item(size, (x / 2, y + size[1] / 2, 0), _facade(rng)))
     add_lights(scene, rng, sun=True, lamps=0, daylight=rng.uniform(1.5, 5))
-    outdoor = [p for p in pieces if p.category in WEIGHTS and p.size_m[2] > 0.3]
-    outdoor = [p for p in outdoor if not p.elevation_m]
+    outdoor = [
+        p for p in pieces if p.category in WEIGHTS and p.size_m[2] > 0.3 and not p.elevation_m
+    ]
     weights = np.array([WEIGHTS[p.category] for p in outdoor], float)
     for _ in range(rng.integers(6, 40) if outdoor else 0):
         piece = outdoor[rng.choice(len(outdoor), p=weights / weights.sum())]
