@@ -36,6 +36,12 @@ def add_rooms(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     parser.add_argument(
         '--held-out', action='store_true', help='furnish with what training rooms never contain'
     )
+    parser.add_argument(
+        '--surfaces',
+        type=Path,
+        metavar='DIR',
+        help='photographs, of any kind, to cover a part of walls, floors and things with',
+    )
     parser.add_argument('--workers', type=positive(int), help='processes (default: one a core)')
     parser.set_defaults(run=run_rooms)
 
@@ -44,7 +50,16 @@ def run_rooms(args: argparse.Namespace) -> int:
     """Render."""
     from depth_pro_ros.training.rooms import rooms
 
-    rooms(args.count, args.output, args.preview, args.seed, args.held_out, args.workers, args.size)
+    rooms(
+        args.count,
+        args.output,
+        args.preview,
+        args.seed,
+        args.held_out,
+        args.workers,
+        args.size,
+        args.surfaces,
+    )
     return 0
 
 

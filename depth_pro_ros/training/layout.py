@@ -5,7 +5,7 @@ import numpy as np
 from depth_pro_ros.training import scene as s
 from depth_pro_ros.training.furniture import Furniture
 from depth_pro_ros.training.scene import Item, Material, Scene, box_item
-from depth_pro_ros.training.shell import random_rgb, wall_frame
+from depth_pro_ros.training.shell import random_rgb, sometimes_photo, wall_frame
 
 THEMES = (
     {'Living room': 5, 'Office': 1, 'Miscellaneous': 1, 'Lights': 1},
@@ -58,6 +58,7 @@ def _draw(pieces: list[Furniture], theme: dict[str, int], rng: np.random.Generat
 def _item(piece: Furniture, position_m: np.ndarray, yaw: float, rng: np.random.Generator) -> Item:
     rgb = random_rgb(rng, 0.35, 1.0, 0.5) if rng.random() < 0.4 else (1.0, 1.0, 1.0)
     material = Material(rgb_a=rgb, gloss=rng.uniform(0, 0.4), seed=rng.uniform(0, 99))
+    material = sometimes_photo(material, rng, 0.3, 0.1, 1.5)
     scale = rng.uniform(0.93, 1.07)
     size = np.array(piece.size_m) * scale
     return Item(piece, material, size, position_m, yaw)
@@ -119,6 +120,7 @@ def _poster(scene: Scene, rng: np.random.Generator) -> None:
     foot[2] = rng.uniform(1.0, max(1.1, scene.size_m[2] - height - 0.1))
     rgb_a, rgb_b = random_rgb(rng, 0.05, 0.9, 0.8), random_rgb(rng, 0.05, 0.9, 0.8)
     material = Material(s.POSTER, rgb_a, rgb_b, width, rng.uniform(0, 0.8), rng.uniform(0, 99))
+    material = sometimes_photo(material, rng, 0.5, width, 2 * width)
     place(scene, box_item((width, 0.025, height), foot, material, np.arctan2(along[1], along[0])))
 
 
@@ -133,7 +135,8 @@ def _floor_clutter(scene: Scene, small: list[Furniture], rng: np.random.Generato
 def _box_material(rng: np.random.Generator) -> Material:
     pattern = int(rng.choice([s.PLAIN, s.POSTER, s.STRIPES]))
     rgb_a, rgb_b = random_rgb(rng, 0.03, 0.9, 0.8), random_rgb(rng, 0.03, 0.9, 0.8)
-    return Material(pattern, rgb_a, rgb_b, rng.uniform(0.02, 0.3), 0.2, rng.uniform(0, 99))
+    look = Material(pattern, rgb_a, rgb_b, rng.uniform(0.02, 0.3), 0.2, rng.uniform(0, 99))
+    return sometimes_photo(look, rng, 0.5, 0.06, 0.8)
 
 
 def _clutter_on_tops(scene: Scene, small: list[Furniture], rng: np.random.Generator) -> None:
@@ -169,6 +172,7 @@ def _rug_and_lamps(scene: Scene, pieces: list[Furniture], rng: np.random.Generat
         pattern = int(rng.choice([s.CARPET, s.STRIPES, s.POSTER]))
         rgb_a, rgb_b = random_rgb(rng, 0.1, 0.8, 0.7), random_rgb(rng, 0.1, 0.8, 0.7)
         rug = Material(pattern, rgb_a, rgb_b, rng.uniform(0.05, 0.5), 0.0, rng.uniform(0, 99))
+        rug = sometimes_photo(rug, rng, 0.5, 0.2, 2.0)
         scene.items.append(box_item(size, foot, rug, solid=False))
     lamps = [p for p in pieces if p.category == 'Lights' and p.elevation_m > 1.2]
     for _ in range(rng.integers(0, 3) if lamps else 0):

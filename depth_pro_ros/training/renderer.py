@@ -10,6 +10,7 @@ from depth_pro_ros.training import shaders
 from depth_pro_ros.training.camera_view import View, look
 from depth_pro_ros.training.furniture import TEXTURE_PX, Furniture, Mesh, load_mesh
 from depth_pro_ros.training.scene import Item, Scene
+from depth_pro_ros.training.surfaces import SURFACE_PX
 
 SHADOW_PX = 768
 MAX_SCENE_LAYERS = 64
@@ -19,9 +20,12 @@ ATTRIBUTES = ('position', 'normal', 'uv', 'rgb_layer')
 
 
 class Renderer:
-    """Draws a scene as linear RGB and depth. One per process: it owns an OpenGL context."""
+    """Draws a scene as linear RGB and depth. One per process: it owns an OpenGL context.
 
-    def __init__(self, size_px: int) -> None:
+    photos: (N, 128, 128, 3) uint8, of which surfaces may take one; None: patterns only.
+    """
+
+    def __init__(self, size_px: int, photos: np.ndarray | None = None) -> None:
         self.size_px = size_px
         # moderngl types the backend's name as a dict
         self.context = moderngl.create_context(
@@ -42,6 +46,12 @@ class Renderer:
         self.shadow_map.compare_func = '<='
         self.shadow_target = self.context.framebuffer(depth_attachment=self.shadow_map)
         self.layers = self.context.texture_array((TEXTURE_PX, TEXTURE_PX, MAX_SCENE_LAYERS), 3)
+        self.photo_count = 0 if photos is None else len(photos)
+        pixels = np.zeros((1, SURFACE_PX, SURFACE_PX, 3), np.uint8) if photos is None else photos
+        self.photos = self.context.texture_array(
+            (SURFACE_PX, SURFACE_PX, len(pixels)), 3, np.ascontiguousarray(pixels)
+        )
+        _smooth(self.photos)
         self._furniture = functools.lru_cache(maxsize=700)(self._load_furniture)
 
     def prepare(self, scene: Scene) -> None:
@@ -57,8 +67,7 @@ class Renderer:
             base = layer if len(textures) else -1
             self.drawables.append((item, arrays, base))
             layer += len(textures)
-        self.layers.build_mipmaps()
-        self.layers.filter = (moderngl.LINEAR_MIPMAP_LINEAR, moderngl.LINEAR)
+        _smooth(self.layers)
         self._draw_shadow()
 
     def render(self, view: View) -> tuple[np.ndarray, np.ndarray]:
@@ -78,9 +87,10 @@ class Renderer:
         program['light_position'].write(positions.tobytes())
         program['light_rgb'].write(powers.tobytes())
         program['ambient'] = scene.ambient_rgb
-        program['shadow_map'], program['layers'] = 0, 1
-        self.shadow_map.use(0)
-        self.layers.use(1)
+        program['photo_count'] = self.photo_count
+        for unit, name in enumerate(('shadow_map', 'layers', 'photos')):
+            program[name] = unit
+            getattr(self, name).use(unit)
         for item, arrays, base in self.drawables:
             self._draw(item, arrays[0], base)
         shape = (self.size_px, self.size_px)
@@ -95,7 +105,7 @@ class Renderer:
         program['pattern'] = material.pattern
         program['rgb_a'], program['rgb_b'] = material.rgb_a, material.rgb_b
         program['period'], program['gloss'] = material.period_m, material.gloss
-        program['seed'] = material.seed
+        program['seed'], program['photo_m'] = material.seed, material.photo_m
         array.render()
 
     def _draw_shadow(self) -> None:
@@ -127,6 +137,11 @@ class Renderer:
         seen = self.context.vertex_array(self.program, [(buffer, FORMAT, *ATTRIBUTES)])
         shadow = self.context.vertex_array(self.shadow_program, [(buffer, '3f 24x', 'position')])
         return (seen, shadow), mesh.textures
+
+
+def _smooth(textures: moderngl.TextureArray) -> None:
+    textures.build_mipmaps()
+    textures.filter = (moderngl.LINEAR_MIPMAP_LINEAR, moderngl.LINEAR)
 
 
 def _set_matrix(program: Any, name: str, matrix: np.ndarray) -> None:

@@ -21,9 +21,10 @@ from depth_pro_ros.training.scene import Scene
 from depth_pro_ros.training.sensor import photograph
 from depth_pro_ros.training.shell import build_shell
 from depth_pro_ros.training.street import build_street
+from depth_pro_ros.training.surfaces import load_surfaces
 
 VIEWS_PER_ROOM = 6
-STREET_SHARE = 0.2
+STREET_SHARE = 0.05
 FRAME_PX = 384
 SUPERSAMPLE = 4 / 3
 
@@ -83,17 +84,20 @@ def rooms(
     held_out: bool = False,
     workers: int | None = None,
     size_px: int = FRAME_PX,
+    surfaces: Path | None = None,
 ) -> None:
     """Render `count` frames into `output`: 000000.jpg, 000000.npz and frames.json.
 
-    preview: also write a contact sheet there. The same seed gives the same frames.
-    Raises FurnitureMissingError where no furniture is installed.
+    preview: also write a contact sheet there. surfaces: a folder of photographs, which then cover
+    a part of all surfaces. The same seed and photographs give the same frames.
+    Raises FurnitureMissingError where no furniture is installed, ValueError for the photographs.
     """
     furniture.catalogue()
+    photos = load_surfaces(surfaces, held_out) if surfaces else None
     os.environ.setdefault('LP_NUM_THREADS', '1')
     jobs = ((seed * 1_000_003 + i, held_out, size_px) for i in range(10 * count))
     context = multiprocessing.get_context('spawn')
-    with context.Pool(workers or os.cpu_count(), _start_worker, (size_px,)) as pool:
+    with context.Pool(workers or os.cpu_count(), _start_worker, (size_px, photos)) as pool:
         rendered = (frame for frames in pool.imap(_render_job, jobs) for frame in frames)
         write_frames(output, tqdm(islice(rendered, count), total=count, unit='frame'), seed)
     if preview:
@@ -147,12 +151,12 @@ def write_preview(folder: Path, path: Path, rows: int = 6, columns: int = 4) -> 
 _renderer = None
 
 
-def _start_worker(size_px: int) -> None:
+def _start_worker(size_px: int, photos: np.ndarray | None) -> None:
     global _renderer
     from depth_pro_ros.training.renderer import Renderer
 
     cv2.setNumThreads(1)
-    _renderer = Renderer(round(size_px * SUPERSAMPLE))
+    _renderer = Renderer(round(size_px * SUPERSAMPLE), photos)
 
 
 def _render_job(job: tuple[int, bool, int]) -> list[Frame]:

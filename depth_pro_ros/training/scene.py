@@ -15,7 +15,11 @@ PLAIN, PLANKS, TILES, BRICKS, STRIPES, CARPET, POSTER, SKY, FACADE = range(9)
 
 @dataclass(frozen=True)
 class Material:
-    """A procedural surface: two colours (linear RGB, 0-1) in a pattern of `period_m`."""
+    """A procedural surface: two colours (linear RGB, 0-1) in a pattern of `period_m`.
+
+    photo_m: where the renderer has photographs, one of them of this size, tinted with `rgb_a`,
+    takes the place of the pattern; 0: never.
+    """
 
     pattern: int = PLAIN
     rgb_a: tuple[float, float, float] = (1.0, 1.0, 1.0)
@@ -23,6 +27,7 @@ class Material:
     period_m: float = 0.3
     gloss: float = 0.0
     seed: float = 0.0
+    photo_m: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ uniform mat4 model, view_projection, shadow_projection;
 in vec3 position, normal;
 in vec2 uv;
 in vec4 rgb_layer;
-out vec3 world, facing, local;
+out vec3 world, facing, local, local_facing;
 out vec2 texture_uv;
 out vec4 look;
 out vec4 shadow_at;
@@ -17,6 +17,7 @@ void main() {
     world = p.xyz;
     local = position;
     facing = mat3(model) * normal;
+    local_facing = normal;
     texture_uv = uv;
     look = rgb_layer;
     shadow_at = shadow_projection * p;
@@ -29,11 +30,11 @@ FRAGMENT = """
 uniform vec3 eye, forward, room, ambient, rgb_a, rgb_b;
 uniform vec4 light_position[4];
 uniform vec3 light_rgb[4];
-uniform int pattern, layer_base;
-uniform float period, gloss, seed;
+uniform int pattern, layer_base, photo_count;
+uniform float period, gloss, seed, photo_m;
 uniform sampler2DShadow shadow_map;
-uniform sampler2DArray layers;
-in vec3 world, facing, local;
+uniform sampler2DArray layers, photos;
+in vec3 world, facing, local, local_facing;
 in vec2 texture_uv;
 in vec4 look;
 in vec4 shadow_at;
@@ -85,6 +86,12 @@ vec3 surface(vec2 p) {
     return rgb_a;
 }
 
+vec3 photo(vec2 p) {
+    float layer = floor(fract(seed * 37.17) * float(photo_count));
+    vec2 q = (fract(seed * 5.3) < 0.5 ? p : p.yx) / photo_m;
+    return pow(texture(photos, vec3(q, layer)).rgb, vec3(2.2)) * (0.4 + rgb_a);
+}
+
 vec2 flat_coordinates(vec3 p, vec3 n) {
     vec3 a = abs(n);
     if (a.z > a.x && a.z > a.y) return p.xy;
@@ -102,8 +109,8 @@ void main() {
     }
     vec3 n = normalize(facing), to_eye = normalize(eye - world);
     if (dot(n, to_eye) < 0.0) n = -n;
-    vec2 p = flat_coordinates(local, facing);
-    vec3 base = look.rgb * surface(p);
+    vec2 p = flat_coordinates(local, local_facing);
+    vec3 base = look.rgb * (photo_m > 0.0 && photo_count > 0 ? photo(p) : surface(p));
     if (look.a > 0.0 && layer_base >= 0) {
         float layer = float(layer_base) + floor(look.a * 255.0 + 0.5) - 1.0;
         base *= pow(texture(layers, vec3(texture_uv, layer)).rgb, vec3(2.2));

@@ -1,5 +1,7 @@
 """Floor, walls with windows and doors, ceiling, the room next door and the world outside."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from depth_pro_ros.training import scene as s
@@ -16,12 +18,22 @@ def random_rgb(rng: np.random.Generator, low: float, high: float, chroma: float)
     return tuple(np.clip(grey * (1 + chroma * rng.uniform(-1, 1, 3)), 0.01, 1.0))
 
 
+def sometimes_photo(
+    material: Material, rng: np.random.Generator, share: float, low_m: float, high_m: float
+) -> Material:
+    """Let a share of such surfaces show a photograph, of a size drawn log-uniformly."""
+    if rng.random() >= share:
+        return material
+    return replace(material, photo_m=float(np.exp(rng.uniform(np.log(low_m), np.log(high_m)))))
+
+
 def wall_material(rng: np.random.Generator) -> Material:
     """Mostly pale paint, sometimes wallpaper, brick or tiles."""
     pattern = rng.choice([s.PLAIN, s.STRIPES, s.BRICKS, s.TILES], p=[0.72, 0.12, 0.06, 0.1])
     rgb = random_rgb(rng, 0.3, 0.9, 0.2)
     other = tuple(np.clip(np.array(rgb) * rng.uniform(0.7, 1.1), 0, 1))
-    return Material(int(pattern), rgb, other, rng.uniform(0.08, 0.4), 0.1, rng.uniform(0, 99))
+    look = Material(int(pattern), rgb, other, rng.uniform(0.08, 0.4), 0.1, rng.uniform(0, 99))
+    return sometimes_photo(look, rng, 0.35, 0.3, 3.0)
 
 
 def floor_material(rng: np.random.Generator) -> Material:
@@ -31,7 +43,8 @@ def floor_material(rng: np.random.Generator) -> Material:
     rgb = tuple(wood.clip(0, 1)) if pattern == s.PLANKS else random_rgb(rng, 0.12, 0.75, 0.25)
     other = tuple(np.clip(np.array(rgb) * rng.uniform(0.5, 1.1), 0, 1))
     period = rng.uniform(0.25, 0.6) if pattern == s.TILES else rng.uniform(0.08, 0.25)
-    return Material(pattern, rgb, other, period, rng.uniform(0, 0.5), rng.uniform(0, 99))
+    look = Material(pattern, rgb, other, period, rng.uniform(0, 0.5), rng.uniform(0, 99))
+    return sometimes_photo(look, rng, 0.5, 0.3, 3.0)
 
 
 def place_size(kind: str, rng: np.random.Generator) -> np.ndarray:
@@ -57,7 +70,7 @@ def build_shell(rng: np.random.Generator) -> Scene:
     _add_surface(scene, floor, floor_material(rng))
     white = Material(s.PLAIN, random_rgb(rng, 0.6, 0.95, 0.05), seed=rng.uniform(0, 99))
     if kind != 'court':
-        _add_surface(scene, ceiling, white)
+        _add_surface(scene, ceiling, sometimes_photo(white, rng, 0.15, 0.3, 2.0))
     paint = wall_material(rng)
     for side in range(4):
         material = wall_material(rng) if rng.random() < 0.15 else paint
@@ -127,7 +140,9 @@ def _dress_window(scene: Scene, side: int, opening: tuple, rng: np.random.Genera
         foot = start + (u0 + u1) / 2 * along - 0.1 * inward + (0, 0, v)
         scene.items.append(box_item((u1 - u0, 0.05, 0.05), foot, white, yaw, solid=False))
     if rng.random() < 0.6:
-        cloth = Material(s.STRIPES, random_rgb(rng, 0.1, 0.9, 0.5), random_rgb(rng, 0.1, 0.9, 0.5))
+        rgb_a, rgb_b = random_rgb(rng, 0.1, 0.9, 0.5), random_rgb(rng, 0.1, 0.9, 0.5)
+        cloth = Material(s.STRIPES, rgb_a, rgb_b, seed=rng.uniform(0, 99))
+        cloth = sometimes_photo(cloth, rng, 0.4, 0.1, 1.5)
         share = rng.choice([1.0, rng.uniform(0.15, 0.6)])
         centre = start + (u0 + share * (u1 - u0) / 2) * along + 0.06 * inward
         foot = centre + (0, 0, max(0.02, v0 - rng.uniform(0, 0.6)))
@@ -154,7 +169,8 @@ def _add_next_room(scene: Scene, side: int, u: float, rng: np.random.Generator) 
     for _ in range(rng.integers(1, 4)):
         size = rng.uniform((0.3, 0.3, 0.4), (1.2, 0.6, 2.0))
         offset = rng.uniform(-0.4, 0.4) * wide * along - rng.uniform(0.5, 0.95) * deep * inward
-        material = Material(s.PLAIN, random_rgb(rng, 0.05, 0.8, 0.4))
+        material = Material(rgb_a=random_rgb(rng, 0.05, 0.8, 0.4), seed=rng.uniform(0, 99))
+        material = sometimes_photo(material, rng, 0.5, 0.15, 1.5)
         scene.items.append(box_item(size, centre + offset, material, solid=False))
 
 

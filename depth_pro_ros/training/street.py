@@ -7,7 +7,7 @@ from depth_pro_ros.training import scene as s
 from depth_pro_ros.training.furniture import Furniture
 from depth_pro_ros.training.layout import place, place_on_floor
 from depth_pro_ros.training.scene import Item, Material, Scene, box_item, quads_mesh
-from depth_pro_ros.training.shell import add_lights, add_outside, random_rgb
+from depth_pro_ros.training.shell import add_lights, add_outside, random_rgb, sometimes_photo
 
 WEIGHTS = {'Vehicles': 4, 'Exterior': 2, 'Characters': 2}
 
@@ -73,7 +73,8 @@ def _facade(rng: np.random.Generator) -> Material:
     pattern = int(rng.choice([s.FACADE, s.BRICKS, s.PLAIN], p=[0.75, 0.15, 0.1]))
     period = rng.uniform(0.15, 0.4) if pattern == s.BRICKS else rng.uniform(1.8, 4.5)
     wall, glass = random_rgb(rng, 0.2, 0.9, 0.25), random_rgb(rng, 0.02, 0.4, 0.2)
-    return Material(pattern, wall, glass, period, rng.uniform(0, 0.3), rng.uniform(0, 99))
+    look = Material(pattern, wall, glass, period, rng.uniform(0, 0.3), rng.uniform(0, 99))
+    return sometimes_photo(look, rng, 0.2, 0.5, 5.0)
 
 
 def _add_tree(scene: Scene, rng: np.random.Generator) -> None:
