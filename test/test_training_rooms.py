@@ -1,13 +1,18 @@
 """Rendered rooms: deterministic, with depth that agrees with geometry. Needs EGL and furniture."""
 
+import zlib
+
+import cv2
 import numpy as np
 import pytest
 
+from depth_pro_ros.images import ImageError
 from depth_pro_ros.training import furniture, rooms
 from depth_pro_ros.training.camera_view import look
 from depth_pro_ros.training.furniture import FurnitureMissingError
 from depth_pro_ros.training.scene import Light, Material, Scene, box_item
 from depth_pro_ros.training.street import build_street
+from depth_pro_ros.training.surfaces import load_surfaces
 
 
 @pytest.fixture(scope='module')
@@ -88,3 +93,48 @@ def test_a_seed_gives_the_same_room(pieces, renderer, monkeypatch):
         assert a.fov_deg == b.fov_deg
         assert 35 <= a.fov_deg <= 110
         assert a.depth_m.min() > 0.05
+
+
+def test_surfaces_wear_photographs_where_there_are_any(renderer):
+    red, green = np.zeros((2, 1, 128, 128, 3), np.uint8)
+    red[..., 0], green[..., 1] = 255, 255
+    scene = Scene(np.array([4.0, 6.0, 2.5]), lights=[Light((2, 1, 2.4, 1), (9, 9, 9))])
+    grey = (0.5, 0.5, 0.5)
+    scene.items.append(box_item((1, 1, 2), (1.4, 3.5, 0), Material(rgb_a=grey, photo_m=0.5)))
+    scene.items.append(box_item((1, 1, 2), (2.6, 3.5, 0), Material(rgb_a=grey)))
+    view = look((2.0, 1.0, 1.0), np.pi / 2, 0.0, 0.0, 60.0, 1.0)
+
+    def sides(photos):
+        drawer = type(renderer)(96, photos)
+        drawer.prepare(scene)
+        rgb, _ = drawer.render(view)
+        return rgb[48, 30], rgb[48, 66]  # the box with a photograph, and the one without
+
+    plain, other = sides(None)
+    np.testing.assert_allclose(plain / plain[0], 1, atol=0.05)
+    for photos, channel in ((red, 0), (green, 1)):
+        shown, beside = sides(photos)
+        assert shown[channel] > 0.05
+        np.testing.assert_allclose(np.delete(shown, channel), 0, atol=1e-3)
+        np.testing.assert_allclose(beside, other)
+
+
+def test_surfaces_are_square_and_a_tenth_is_held_out(tmp_path):
+    names = [f'{number}.png' for number in range(60)]
+    for name in names:
+        picture = np.zeros((40, 60, 3), np.uint8)
+        picture[:, 10:50, 2] = 200  # the middle square is red
+        cv2.imwrite(str(tmp_path / name), picture)
+    held_out = sum(zlib.crc32(name.encode()) % 10 == 0 for name in names)
+    shown = load_surfaces(tmp_path)
+    assert shown.shape == (60 - held_out, 128, 128, 3)
+    np.testing.assert_array_equal(shown[0, 64, 0], (200, 0, 0))
+    assert len(load_surfaces(tmp_path, held_out=True)) == held_out
+
+
+def test_useless_surfaces_are_refused_by_name(tmp_path):
+    with pytest.raises(ValueError, match='holds 0 pictures'):
+        load_surfaces(tmp_path)
+    (tmp_path / 'a.jpg').write_bytes(b'no picture')
+    with pytest.raises(ImageError, match='a.jpg: not a picture'):
+        load_surfaces(tmp_path)

@@ -12,9 +12,10 @@ from pathlib import Path
 
 from PIL import Image
 
-PICTURES = {'.bmp', '.jpeg', '.jpg', '.png', '.ppm', '.pgm', '.tif', '.tiff', '.webp'}
+from depth_pro_ros.images import PICTURES
+
 VIDEOS = {'.avi', '.m4v', '.mkv', '.mov', '.mp4', '.mpeg', '.mpg', '.ogv', '.ts', '.webm', '.wmv'}
-"""File name endings that a folder is searched for."""
+"""File name endings of videos that a folder is searched for, beside pictures."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,7 +76,7 @@ def find_clips(inputs: Sequence[str | Path], output: Path) -> tuple[list[Clip], 
 def expand(given: Path) -> list[Path]:
     """Give the files of a folder or a pattern, in the order of their numbers; a file as it is."""
     if given.is_dir():
-        found = [path for path in given.iterdir() if path.suffix.lower() in PICTURES | VIDEOS]
+        found = [path for path in given.iterdir() if path.suffix.lower() in {*PICTURES, *VIDEOS}]
     elif not given.exists() and glob.has_magic(str(given)):
         found = [Path(name) for name in glob.glob(str(given), recursive=True)]
     else:

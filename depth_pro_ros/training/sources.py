@@ -15,12 +15,11 @@ from depth_pro_ros.camera import fov_from_focal
 from depth_pro_ros.evaluation.datasets import find_frames, rooms
 from depth_pro_ros.evaluation.frame import DataError, Truth
 from depth_pro_ros.evaluation.frame import Frame as MeasuredFrame
-from depth_pro_ros.images import ImageError, read_picture
+from depth_pro_ros.images import PICTURES, ImageError, read_picture
 from depth_pro_ros.training.frames import FAR_M, Frames
 from depth_pro_ros.training.recorded import bag_pictures, bag_truths
 from depth_pro_ros.training.rooms import Frame
 
-PICTURES = ('.jpg', '.jpeg', '.png', '.webp', '.bmp', '.tif', '.tiff')
 LABELS = '.labels'
 """Suffix of the folders where a teacher's answers are kept."""
 SHORTER_PX = 512

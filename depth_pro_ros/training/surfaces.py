@@ -7,16 +7,17 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from depth_pro_ros.images import PICTURES, read_picture
+
 SURFACE_PX = 128
 MOST_SURFACES = 1800  # of a picture array's 2,048 layers that every OpenGL 3.3 driver has
-PICTURES = ('.jpg', '.jpeg', '.png', '.webp')
 
 
 def load_surfaces(folder: Path, held_out: bool = False) -> NDArray[np.uint8]:
     """Give the pictures of a folder and those in it, shrunk to squares (N, 128, 128, 3).
 
     A tenth of them, chosen by their names, is for held-out rooms alone. Raises ValueError where
-    there are none, too many, or one that cannot be read.
+    there are none or too many, ImageError where one cannot be read.
     """
     found = sorted(p for p in folder.rglob('*') if p.suffix.lower() in PICTURES)
     chosen = [p for p in found if (zlib.crc32(p.name.encode()) % 10 == 0) == held_out]
@@ -30,10 +31,10 @@ def load_surfaces(folder: Path, held_out: bool = False) -> NDArray[np.uint8]:
 
 
 def _square(path: Path) -> NDArray[np.uint8]:
-    picture = cv2.imread(str(path))
-    if picture is None:
-        raise ValueError(f'{path} cannot be read as a picture')
-    side = min(picture.shape[:2])
-    middle = picture[(len(picture) - side) // 2 :][:side, (picture.shape[1] - side) // 2 :][:, :side]
+    picture = read_picture(path)
+    height, width = picture.shape[:2]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    middle = picture[top : top + side, left : left + side]
     size = (SURFACE_PX, SURFACE_PX)
-    return np.asarray(cv2.resize(middle, size, interpolation=cv2.INTER_AREA))[..., ::-1]
+    return np.asarray(cv2.resize(middle, size, interpolation=cv2.INTER_AREA), np.uint8)
