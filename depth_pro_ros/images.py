@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-PICTURES = ('.bmp', '.jpeg', '.jpg', '.pgm', '.png', '.ppm', '.tif', '.tiff', '.webp')
-"""Suffixes, in lower case, of the files that `read_picture` reads."""
+PICTURES = ('.bmp', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp')
+"""Suffixes, in lower case, that tell pictures."""
 FULL_FRAME_DIAGONAL_MM = math.hypot(36.0, 24.0)
 EXIF = 0x8769
 FOCAL_LENGTH, FOCAL_LENGTH_35_MM = 0x920A, 0xA405

@@ -108,6 +108,7 @@ def test_surfaces_wear_photographs_where_there_are_any(renderer):
         drawer = type(renderer)(96, photos)
         drawer.prepare(scene)
         rgb, _ = drawer.render(view)
+        drawer.context.release()
         return rgb[48, 30], rgb[48, 66]  # the box with a photograph, and the one without
 
     plain, other = sides(None)
@@ -121,19 +122,29 @@ def test_surfaces_wear_photographs_where_there_are_any(renderer):
 
 def test_surfaces_are_square_and_a_tenth_is_held_out(tmp_path):
     names = [f'{number}.png' for number in range(60)]
-    for name in names:
+    for number, name in enumerate(names):
         picture = np.zeros((40, 60, 3), np.uint8)
-        picture[:, 10:50, 2] = 200  # the middle square is red
+        picture[:, 10:50, 2] = 100 + number  # the middle square is red
         cv2.imwrite(str(tmp_path / name), picture)
     held_out = sum(zlib.crc32(name.encode()) % 10 == 0 for name in names)
     shown = load_surfaces(tmp_path)
     assert shown.shape == (60 - held_out, 128, 128, 3)
-    np.testing.assert_array_equal(shown[0, 64, 0], (200, 0, 0))
-    assert len(load_surfaces(tmp_path, held_out=True)) == held_out
+    kept_back = load_surfaces(tmp_path, held_out=True)
+    assert len(kept_back) == held_out
+    reds = np.concatenate([shown, kept_back])[:, 64, 0]
+    np.testing.assert_array_equal(np.sort(reds[:, 0]), 100 + np.arange(60))  # none is in both
+    assert not reds[:, 1:].any()
+
+
+def test_furnished_rooms_have_surfaces_for_photographs(pieces):
+    for seed in range(3):
+        scene, _ = rooms.build_room(seed)
+        wearing = [item.material.photo_m > 0 for item in scene.items]
+        assert any(wearing) and not all(wearing)
 
 
 def test_useless_surfaces_are_refused_by_name(tmp_path):
-    with pytest.raises(ValueError, match='holds 0 pictures'):
+    with pytest.raises(ValueError, match='holds 0 pictures .* 0 of them for training rooms'):
         load_surfaces(tmp_path)
     (tmp_path / 'a.jpg').write_bytes(b'no picture')
     with pytest.raises(ImageError, match='a.jpg: not a picture'):

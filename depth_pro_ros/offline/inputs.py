@@ -15,7 +15,8 @@ from PIL import Image
 from depth_pro_ros.images import PICTURES
 
 VIDEOS = {'.avi', '.m4v', '.mkv', '.mov', '.mp4', '.mpeg', '.mpg', '.ogv', '.ts', '.webm', '.wmv'}
-"""File name endings of videos that a folder is searched for, beside pictures."""
+ENDINGS = {*PICTURES, '.pgm', '.ppm', *VIDEOS}
+"""File name endings that a folder is searched for."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,7 +77,7 @@ def find_clips(inputs: Sequence[str | Path], output: Path) -> tuple[list[Clip], 
 def expand(given: Path) -> list[Path]:
     """Give the files of a folder or a pattern, in the order of their numbers; a file as it is."""
     if given.is_dir():
-        found = [path for path in given.iterdir() if path.suffix.lower() in {*PICTURES, *VIDEOS}]
+        found = [path for path in given.iterdir() if path.suffix.lower() in ENDINGS]
     elif not given.exists() and glob.has_magic(str(given)):
         found = [Path(name) for name in glob.glob(str(given), recursive=True)]
     else:

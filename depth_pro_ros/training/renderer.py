@@ -48,9 +48,8 @@ class Renderer:
         self.layers = self.context.texture_array((TEXTURE_PX, TEXTURE_PX, MAX_SCENE_LAYERS), 3)
         self.photo_count = 0 if photos is None else len(photos)
         pixels = np.zeros((1, SURFACE_PX, SURFACE_PX, 3), np.uint8) if photos is None else photos
-        self.photos = self.context.texture_array(
-            (SURFACE_PX, SURFACE_PX, len(pixels)), 3, np.ascontiguousarray(pixels)
-        )
+        upwards = np.ascontiguousarray(pixels[:, ::-1])
+        self.photos = self.context.texture_array((SURFACE_PX, SURFACE_PX, len(pixels)), 3, upwards)
         _smooth(self.photos)
         self._furniture = functools.lru_cache(maxsize=700)(self._load_furniture)
 

@@ -90,7 +90,8 @@ def rooms(
 
     preview: also write a contact sheet there. surfaces: a folder of photographs, which then cover
     a part of all surfaces. The same seed and photographs give the same frames.
-    Raises FurnitureMissingError where no furniture is installed, ValueError for the photographs.
+    Raises FurnitureMissingError where no furniture is installed; ValueError or ImageError where the
+    photographs cannot be used.
     """
     furniture.catalogue()
     photos = load_surfaces(surfaces, held_out) if surfaces else None

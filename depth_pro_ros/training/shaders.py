@@ -88,7 +88,7 @@ vec3 surface(vec2 p) {
 
 vec3 photo(vec2 p) {
     float layer = floor(fract(seed * 37.17) * float(photo_count));
-    vec2 q = (fract(seed * 5.3) < 0.5 ? p : p.yx) / photo_m;
+    vec2 q = (fract(seed * 5.3) < 0.5 ? p : p.yx) / photo_m + vec2(0.5, 0.0);
     return pow(texture(photos, vec3(q, layer)).rgb, vec3(2.2)) * (0.4 + rgb_a);
 }
 

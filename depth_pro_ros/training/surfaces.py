@@ -19,13 +19,15 @@ def load_surfaces(folder: Path, held_out: bool = False) -> NDArray[np.uint8]:
     A tenth of them, chosen by their names, is for held-out rooms alone. Raises ValueError where
     there are none or too many, ImageError where one cannot be read.
     """
-    found = sorted(p for p in folder.rglob('*') if p.suffix.lower() in PICTURES)
+    files = (p for p in folder.rglob('*') if p.is_file())
+    found = sorted(p for p in files if p.suffix.lower() in PICTURES)
     chosen = [p for p in found if (zlib.crc32(p.name.encode()) % 10 == 0) == held_out]
     if not 0 < len(chosen) <= MOST_SURFACES:
-        kind = 'held-out ' if held_out else ''
+        rooms = 'held-out' if held_out else 'training'
         raise ValueError(
-            f'{folder} holds {len(chosen)} {kind}pictures ({", ".join(PICTURES)}); '
-            f'give a folder with 1 to {MOST_SURFACES}'
+            f'{folder} holds {len(found)} pictures ({", ".join(PICTURES)}), {len(chosen)} of them '
+            f'for {rooms} rooms (a tenth, by their names, is held out); '
+            f'1 to {MOST_SURFACES} can be used'
         )
     return np.stack([_square(path) for path in chosen])
 
