@@ -53,12 +53,12 @@ def run_rooms(args: argparse.Namespace) -> int:
     rooms(
         args.count,
         args.output,
-        args.preview,
-        args.seed,
-        args.held_out,
-        args.workers,
-        args.size,
-        args.surfaces,
+        preview=args.preview,
+        seed=args.seed,
+        held_out=args.held_out,
+        workers=args.workers,
+        size_px=args.size,
+        surfaces=args.surfaces,
     )
     return 0
 

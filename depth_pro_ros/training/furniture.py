@@ -31,6 +31,11 @@ class FurnitureMissingError(RuntimeError):
     """The furniture package is not installed; the message says what to install."""
 
 
+def in_held_out_tenth(name: str) -> bool:
+    """Whether what has this name is among the tenth that only held-out rooms contain."""
+    return zlib.crc32(name.encode()) % 10 == 0
+
+
 @dataclass(frozen=True)
 class Furniture:
     """One catalogue entry: what it is, where its model lies, its true size (x, y, z) in metres."""
@@ -47,7 +52,7 @@ class Furniture:
     @property
     def held_out(self) -> bool:
         """Whether the piece is kept out of training rooms (a tenth of the catalogue)."""
-        return zlib.crc32(self.model.encode()) % 10 == 0
+        return in_held_out_tenth(self.model)
 
 
 @dataclass(frozen=True)

@@ -87,9 +87,10 @@ class Renderer:
         program['light_rgb'].write(powers.tobytes())
         program['ambient'] = scene.ambient_rgb
         program['photo_count'] = self.photo_count
-        for unit, name in enumerate(('shadow_map', 'layers', 'photos')):
-            program[name] = unit
-            getattr(self, name).use(unit)
+        program['shadow_map'], program['layers'], program['photos'] = 0, 1, 2
+        self.shadow_map.use(0)
+        self.layers.use(1)
+        self.photos.use(2)
         for item, arrays, base in self.drawables:
             self._draw(item, arrays[0], base)
         shape = (self.size_px, self.size_px)

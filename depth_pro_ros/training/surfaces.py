@@ -1,6 +1,5 @@
 """Photographs that a renderer may put on surfaces: any folder of pictures."""
 
-import zlib
 from pathlib import Path
 
 import cv2
@@ -8,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from depth_pro_ros.images import PICTURES, read_picture
+from depth_pro_ros.training.furniture import in_held_out_tenth
 
 SURFACE_PX = 128
 MOST_SURFACES = 1800  # of a picture array's 2,048 layers that every OpenGL 3.3 driver has
@@ -21,7 +21,7 @@ def load_surfaces(folder: Path, held_out: bool = False) -> NDArray[np.uint8]:
     """
     files = (p for p in folder.rglob('*') if p.is_file())
     found = sorted(p for p in files if p.suffix.lower() in PICTURES)
-    chosen = [p for p in found if (zlib.crc32(p.name.encode()) % 10 == 0) == held_out]
+    chosen = [p for p in found if in_held_out_tenth(p.name) == held_out]
     if not 0 < len(chosen) <= MOST_SURFACES:
         rooms = 'held-out' if held_out else 'training'
         raise ValueError(
