@@ -311,6 +311,6 @@ def test_a_frame_that_cannot_be_read_is_left_out(data_with_a_bad_frame, capsys):
 def data_with_a_bad_frame(tmp_path):
     """Ten rendered frames, one of them damaged."""
     rgb, depth_m = np.zeros((8, 8, 3), np.uint8), np.ones((8, 8), np.float16)
-    write_frames(tmp_path / 'rooms', [Frame(rgb, depth_m, 60.0)] * 10, seed=0)
+    write_frames(tmp_path / 'rooms', [Frame(rgb, depth_m, 60.0)] * 10, {})
     (tmp_path / 'rooms' / '000004.npz').write_bytes(b'')
     return open_frames(tmp_path / 'rooms')

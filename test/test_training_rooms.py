@@ -1,11 +1,13 @@
 """Rendered rooms: deterministic, with depth that agrees with geometry. Needs EGL and furniture."""
 
+import json
 import zlib
 
 import cv2
 import numpy as np
 import pytest
 
+from depth_pro_ros import cli
 from depth_pro_ros.images import ImageError
 from depth_pro_ros.training import furniture, rooms
 from depth_pro_ros.training.camera_view import look
@@ -141,6 +143,18 @@ def test_furnished_rooms_have_surfaces_for_photographs(pieces):
         scene, _ = rooms.build_room(seed)
         wearing = [item.material.photo_m > 0 for item in scene.items]
         assert any(wearing) and not all(wearing)
+
+
+def test_the_list_of_frames_tells_what_they_were_made_of(tmp_path, pieces, renderer):
+    photos = tmp_path / 'photos'
+    photos.mkdir()
+    for number in range(4):
+        cv2.imwrite(str(photos / f'{number}.png'), np.full((8, 8, 3), 50 * number, np.uint8))
+    where = ['--output', str(tmp_path / 'rooms'), '--surfaces', str(photos), '--workers', '1']
+    assert cli.main(['rooms', '--count', '2', '--size', '48', '--seed', '7', *where]) == 0
+    told = json.loads((tmp_path / 'rooms' / 'frames.json').read_text())
+    assert [entry['name'] for entry in told.pop('frames')] == ['000000', '000001']
+    assert told == {'seed': 7, 'held_out': False, 'surfaces': 4}
 
 
 def test_useless_surfaces_are_refused_by_name(tmp_path):

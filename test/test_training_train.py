@@ -32,7 +32,7 @@ def data(tmp_path):
         rgb = (220 / depth_m.clip(0.9)).astype(np.uint8)[..., None].repeat(3, -1)
         frames.append(Frame(rgb, depth_m, float(rng.uniform(50, 80))))
     folder = tmp_path / 'frames'
-    write_frames(folder, frames, seed=0)
+    write_frames(folder, frames, {})
     return open_frames(folder)
 
 
@@ -80,6 +80,7 @@ def test_training_lowers_the_loss_and_writes_what_it_did(data, tmp_path):
     assert after['ssi_mage'] < 0.4 * before['ssi_mage']
     record = read_record(output)
     assert [stage['steps'] for stage in record['stages']] == [120, 3, 3]
+    assert {stage['precision'] for stage in record['stages']} <= {'fp32', 'bf16'}
     assert output.with_suffix('.metrics.jsonl').read_text().count('\n') >= 8
     assert not output.with_suffix('.state').exists()
 

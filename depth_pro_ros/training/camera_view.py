@@ -64,7 +64,8 @@ def sample_view(scene: Scene, rng: np.random.Generator) -> View:
     fov_deg = np.clip(
         rng.choice([rng.normal(64, 8), rng.uniform(35, 110)], p=[0.55, 0.45]), 35, 110
     )
-    height = min(rng.choice([rng.uniform(0.15, 1.8), rng.uniform(1.0, 1.8)], p=[0.65, 0.35]), z - 0.4)
+    heights = rng.uniform(0.15, 1.8), rng.uniform(1.0, 1.8)
+    height = min(rng.choice(heights, p=[0.65, 0.35]), z - 0.4)
     spot = rng.uniform(MARGIN_M, np.array([x, y]) - MARGIN_M)
     target = np.array([*(rng.uniform(0.15, 0.85, 2) * (x, y)), rng.uniform(0.2, z / 2)])
     nearest_m, lowest = 0.5, -0.9

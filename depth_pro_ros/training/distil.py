@@ -40,7 +40,7 @@ def label(
         index.append(entry)
     if not index:
         raise ValueError('none of the pictures can be read')
-    write_index(folder, index, seed=0)
+    write_index(folder, index, origin)
 
 
 @torch.inference_mode()

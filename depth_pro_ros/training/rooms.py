@@ -100,16 +100,20 @@ def rooms(
     context = multiprocessing.get_context('spawn')
     with context.Pool(workers or os.cpu_count(), _start_worker, (size_px, photos)) as pool:
         rendered = (frame for frames in pool.imap(_render_job, jobs) for frame in frames)
-        write_frames(output, tqdm(islice(rendered, count), total=count, unit='frame'), seed)
+        wanted = tqdm(islice(rendered, count), total=count, unit='frame')
+        surfaces_used = 0 if photos is None else len(photos)
+        write_frames(
+            output, wanted, {'seed': seed, 'held_out': held_out, 'surfaces': surfaces_used}
+        )
     if preview:
         write_preview(output, preview)
 
 
-def write_frames(folder: Path, frames: Iterable[Frame], seed: int) -> None:
+def write_frames(folder: Path, frames: Iterable[Frame], origin: dict[str, Any]) -> None:
     """Write frames as 000000.jpg and .npz (compressed float16 depth), and their list as JSON."""
     folder.mkdir(parents=True, exist_ok=True)
-    numbered = enumerate(frames)
-    write_index(folder, [write_frame(folder / f'{n:06d}', frame) for n, frame in numbered], seed)
+    entries = [write_frame(folder / f'{n:06d}', frame) for n, frame in enumerate(frames)]
+    write_index(folder, entries, origin)
 
 
 def write_frame(path: Path, frame: Frame) -> dict[str, Any]:
@@ -128,9 +132,9 @@ def read_entry(path: Path) -> dict[str, Any] | None:
         return {'name': path.name, 'fov_deg': round(float(stored['fov_deg']), 4)}
 
 
-def write_index(folder: Path, entries: list[dict[str, Any]], seed: int) -> None:
-    """Write the list of frames, which makes the folder complete."""
-    text = json.dumps({'seed': seed, 'frames': entries})
+def write_index(folder: Path, entries: list[dict[str, Any]], origin: dict[str, Any]) -> None:
+    """Write where the frames come from and their list, which makes the folder complete."""
+    text = json.dumps({**origin, 'frames': entries})
     write_aside(folder / 'frames.json', lambda aside: aside.write_text(text))
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 from tqdm import tqdm
 
-from depth_pro_ros.devices import cpu_prefers_bf16, keep_memory
+from depth_pro_ros.devices import cpu_prefers_bf16, keep_memory, precision_name
 from depth_pro_ros.network import DepthPro
 from depth_pro_ros.network.checkpoint import save_network
 from depth_pro_ros.training.frames import Batch, Frames, augment, collate
@@ -95,7 +95,8 @@ def train(
             save_network(output, network, record)  # measuring takes minutes: keep what there is
             result = measure(by_network(network), held_out, network.config)
             minutes = round((time.monotonic() - began) / 60, 1)
-            record['stages'].append({**asdict(stage), 'minutes': minutes, 'held_out': result})
+            done = {**asdict(stage), 'precision': precision_name(training_dtype(device))}
+            record['stages'].append({**done, 'minutes': minutes, 'held_out': result})
             write_line(log, {'stage': stage.name, 'minutes': minutes, **result})
             save_network(output, network, record)
             save(number=number + 1, began=time.monotonic())
@@ -161,12 +162,16 @@ def train_stage(
 def compute_loss(network: DepthPro, batch: Batch, stage: Stage) -> tuple[Tensor, dict[str, float]]:
     """Give the sum of the stage's losses, and each one's value; in bf16 where that is faster."""
     device = next(network.parameters()).device
-    batch = batch.to(device)
-    halve = device.type == 'cuda' or cpu_prefers_bf16()
-    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=halve):
+    batch, dtype = batch.to(device), training_dtype(device)
+    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=dtype == torch.bfloat16):
         answer = network(batch.network_input(), need_fov=stage.learns_fov)
     parts = stage_losses(stage, answer, batch.inverse_depth, batch.fov_deg)
     return torch.stack(list(parts.values())).sum(), {n: part.item() for n, part in parts.items()}
+
+
+def training_dtype(device: torch.device) -> torch.dtype:
+    """Give the arithmetic of the network's products while it learns."""
+    return torch.bfloat16 if device.type == 'cuda' or cpu_prefers_bf16() else torch.float32
 
 
 def schedule(step: int, steps: int, warm_up: float = 0.04, decay: float = 0.35) -> float:
