@@ -7,7 +7,6 @@ Every argument of depth_pro.launch.py is one of this file too.
 from __future__ import annotations
 
 from launch import LaunchDescription
-from launch.substitutions import LaunchConfiguration
 
 from depth_pro_ros.ros.launching import consumer, depth_pro, shared
 
@@ -26,7 +25,7 @@ def generate_launch_description() -> LaunchDescription:
                 remappings=[
                     ('camera_0/depth/image', 'depth_pro/depth/image'),
                     ('camera_0/depth/camera_info', 'depth_pro/depth/camera_info'),
-                    ('camera_0/color/image', LaunchConfiguration('image')),
+                    ('camera_0/color/image', 'depth_pro/image_rect'),
                     ('camera_0/color/camera_info', 'depth_pro/depth/camera_info'),
                 ],
             ),

@@ -1,13 +1,13 @@
 """Starts depth_pro with the preset for RTAB-Map, and rtabmap beside it.
 
-It needs odometry on /odom and the transform to the frame of the images.
+It needs the transforms from odom to base_link, which is its odometry, and on to the frame of the
+images, at their stamps.
 Every argument of depth_pro.launch.py is one of this file too.
 """
 
 from __future__ import annotations
 
 from launch import LaunchDescription
-from launch.substitutions import LaunchConfiguration
 
 from depth_pro_ros.ros.launching import consumer, depth_pro, shared
 
@@ -24,7 +24,7 @@ def generate_launch_description() -> LaunchDescription:
                 name='rtabmap',
                 preset=preset,
                 remappings=[
-                    ('rgb/image', LaunchConfiguration('image')),
+                    ('rgb/image', 'depth_pro/image_rect'),
                     ('rgb/camera_info', 'depth_pro/depth/camera_info'),
                     ('depth/image', 'depth_pro/depth/image'),
                 ],

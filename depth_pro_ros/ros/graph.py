@@ -31,6 +31,7 @@ OUTPUTS = {
     f'/{NODE}/depth/camera_info': INFO,
     f'/{NODE}/points': CLOUD,
     f'/{NODE}/depth/image_color': IMAGE,
+    f'/{NODE}/image_rect': IMAGE,
 }
 """Topics of the node, without remappings, and their types."""
 PUBLISHED, SUBSCRIBED = 'published', 'subscribed to'

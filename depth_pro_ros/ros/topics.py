@@ -9,7 +9,13 @@ from typing import Any
 from rclpy.exceptions import ParameterException
 from rclpy.node import Node
 from rclpy.publisher import Publisher
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy, qos_profile_sensor_data
+from rclpy.qos import (
+    DurabilityPolicy,
+    QoSPolicyKind,
+    QoSProfile,
+    ReliabilityPolicy,
+    qos_profile_sensor_data,
+)
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, LaserScan, PointCloud2, Range
@@ -23,6 +29,7 @@ OUTPUTS = {
     'depth': (Image, 'depth/image'),
     'info': (CameraInfo, 'depth/camera_info'),
     'points': (PointCloud2, 'points'),
+    'picture': (Image, 'image_rect'),
     'color': (Image, 'depth/image_color'),
     'compressed_depth': (CompressedImage, 'depth/image/compressedDepth'),
     'compressed_color': (CompressedImage, 'depth/image_color/compressed'),
@@ -43,6 +50,8 @@ class CameraTopics:
         """
         self._node = node
         self._prefix = f'{camera}/' if camera else ''
+        self.image = ''
+        """The resolved topic that images come on, once subscribed."""
         self.outputs: dict[str, Publisher] = {
             name: self._publisher(kind, f'~/{self._prefix}{topic}')
             for name, (kind, topic) in OUTPUTS.items()
@@ -66,6 +75,7 @@ class CameraTopics:
             self._subscribe(CompressedImage, 'image/compressed', on_image)
         else:
             self._subscribe(Image, 'image', on_image)
+        self.image = self.inputs[0].topic_name
         self._subscribe(CameraInfo, 'camera_info', on_info)
         if anchor in ANCHORS:
             self._subscribe(ANCHORS[anchor], anchor, on_measured)
@@ -97,7 +107,7 @@ class CameraTopics:
                 kind,
                 topic,
                 QoSProfile(depth=2, reliability=RELIABLE),
-                qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+                qos_overriding_options=overridable(),
             )
         except (RuntimeError, ParameterException) as error:
             raise ParameterError(
@@ -112,9 +122,15 @@ class CameraTopics:
                 self._prefix + topic,
                 callback,
                 copy.copy(qos_profile_sensor_data),  # overrides are written into it
-                qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+                qos_overriding_options=overridable(),
             )
         )
+
+
+def overridable() -> QoSOverridingOptions:
+    """Let parameters change all of a topic's QoS that can keep data from passing."""
+    kinds = QoSPolicyKind
+    return QoSOverridingOptions([kinds.HISTORY, kinds.DEPTH, kinds.RELIABILITY, kinds.DURABILITY])
 
 
 def qos_fault(offered: QoSProfile, requested: QoSProfile) -> str | None:
