@@ -2,7 +2,7 @@
 
 Every parameter of the node is an argument. A value given as an argument wins over params_file,
 which wins over preset, which wins over the node's default. With `cameras` given, `image` and
-`camera_info` are the names below that of each camera.
+`camera_info` are the names below that of each camera, and so are `range` and `scan`.
 """
 
 from __future__ import annotations
@@ -15,8 +15,15 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 
-from depth_pro_ros.ros.launching import shared
+from depth_pro_ros.ros.launching import clock, shared
 from depth_pro_ros.ros.parameters import constraints, specs
+
+TOPICS = {
+    'image': 'image topic',
+    'camera_info': 'CameraInfo topic',
+    'range': 'Range topic, for scale_anchor: range',
+    'scan': 'LaserScan topic, for scale_anchor: scan',
+}
 
 
 def generate_launch_description() -> LaunchDescription:
@@ -25,9 +32,9 @@ def generate_launch_description() -> LaunchDescription:
     return LaunchDescription(
         [
             OpaqueFunction(function=lambda context: given.update(context.launch_configurations)),
-            DeclareLaunchArgument('image', default_value='image', description='image topic'),
-            DeclareLaunchArgument(
-                'camera_info', default_value='camera_info', description='CameraInfo topic'
+            *(
+                DeclareLaunchArgument(name, default_value=name, description=text)
+                for name, text in TOPICS.items()
             ),
             DeclareLaunchArgument(
                 'namespace', default_value='', description='namespace of the node and its topics'
@@ -37,6 +44,12 @@ def generate_launch_description() -> LaunchDescription:
             ),
             DeclareLaunchArgument(
                 'preset', default_value='', description='YAML file that params_file is put over'
+            ),
+            DeclareLaunchArgument(
+                'use_sim_time',
+                default_value='false',
+                choices=('true', 'false'),
+                description='take the time from /clock, as in a simulation or with a bag',
             ),
             *parameter_arguments(),
             DeclareLaunchArgument(
@@ -50,8 +63,7 @@ def generate_launch_description() -> LaunchDescription:
                 default_value='camera_optical_frame',
                 description='frame of the images, in which RViz shows the cloud',
             ),
-            OpaqueFunction(function=node, args=[given]),
-            rviz(),
+            OpaqueFunction(function=nodes, args=[given]),
         ]
     )
 
@@ -77,44 +89,44 @@ def launch_type(default: object) -> object:
     return list[type(default[0])] if isinstance(default, list) else type(default)
 
 
-def node(context: LaunchContext, given: set[str]) -> list[Node]:
-    """Gives the node with the parameters of the files and, on top, those given as arguments."""
+def nodes(context: LaunchContext, given: set[str]) -> list[Node]:
+    """Gives the node, with the parameters of the files and on top those given, and RViz."""
     files = [LaunchConfiguration(name).perform(context) for name in ('preset', 'params_file')]
     arguments = {
         name: ParameterValue(LaunchConfiguration(name), value_type=launch_type(default))
         for name, (default, _) in specs().items()
         if name in given
     }
+    topics = remappings(context)
+    for name in specs().keys() - given:  # another inclusion of this file must not take it as given
+        context.launch_configurations.pop(name)
     return [
         Node(
             package='depth_pro_ros',
             executable='depth_pro_node',
             name='depth_pro',
             namespace=LaunchConfiguration('namespace'),
-            parameters=[source for source in (*files, arguments) if source],
-            remappings=remappings(context),
+            parameters=[source for source in (*files, arguments, clock(context)) if source],
+            remappings=topics,
             output='screen',
-        )
+        ),
+        rviz(context),
     ]
 
 
 def remappings(context: LaunchContext) -> list[tuple[str, str]]:
     """Gives the topics of every camera; those of a camera with a name are below it."""
-    image, info, cameras = (
-        LaunchConfiguration(name).perform(context) for name in ('image', 'camera_info', 'cameras')
-    )
-    pairs = []
-    for camera in yaml.safe_load(cameras):
-        below = f'{camera}/' if camera else ''
-        pairs += [
-            (f'{below}image', f'{below}{image}'),
-            (f'{below}image/compressed', f'{below}{image}/compressed'),
-            (f'{below}camera_info', f'{below}{info}'),
-        ]
-    return pairs
+    topics = {name: LaunchConfiguration(name).perform(context) for name in TOPICS}
+    topics['image/compressed'] = f'{topics["image"]}/compressed'
+    return [
+        (below + name, below + topic)
+        for camera in yaml.safe_load(LaunchConfiguration('cameras').perform(context))
+        for below in (f'{camera}/' if camera else '',)
+        for name, topic in topics.items()
+    ]
 
 
-def rviz() -> Node:
+def rviz(context: LaunchContext) -> Node:
     """Gives RViz, with the absolute topics of its configuration moved into the namespace."""
     config = shared('config', 'depth_pro.rviz')
     outputs = ('depth/image_color', 'depth/image', 'points')
@@ -124,6 +136,7 @@ def rviz() -> Node:
         executable='rviz2',
         namespace=LaunchConfiguration('namespace'),
         arguments=['-d', config, '-f', LaunchConfiguration('fixed_frame')],
+        parameters=[clock(context)],
         remappings=[
             ('/image', LaunchConfiguration('image')),
             *((f'/depth_pro/{topic}', f'depth_pro/{topic}') for topic in outputs),

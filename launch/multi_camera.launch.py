@@ -4,7 +4,8 @@
 
 A camera's topics are below its name: front/image_raw and front/camera_info in, ~/front/depth/image
 and the others out. `image` and `camera_info` give the names below it that the drivers use.
-Every argument of depth_pro.launch.py is one of this file too.
+Every argument of depth_pro.launch.py is one of this file too. The names are an argument and not of
+params_file, since the topics follow from them.
 """
 
 from __future__ import annotations

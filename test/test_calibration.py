@@ -8,6 +8,7 @@ import pytest
 pytest.importorskip('sensor_msgs', reason='no ROS 2: neither sourced nor as wheels')
 
 from ros_helpers import header
+from sensor_msgs.msg import CameraInfo
 from test_messages import calibrated
 
 from depth_pro_ros.ros.calibration import Calibration
@@ -26,3 +27,16 @@ def test_rectification_is_prepared_once_for_a_camera_and_anew_for_another():
         assert info.header == header(index)
     assert prepared[0] is prepared[1]
     assert prepared[1] is not prepared[2]
+    info.p = [2 * info.p[0], *info.p[1:]]  # a single element of it
+    calibration.view(rgb, info, parameters)
+    assert calibration._rectifier is not prepared[2]
+
+
+def test_rectification_without_a_calibration_is_reported():
+    told = []
+    calibration = Calibration(warn=lambda cause, message: told.append((cause, message)))
+    rgb = np.zeros((48, 64, 3), np.uint8)
+    view = calibration.view(rgb, CameraInfo(), NodeParameters(rectify=True))
+    assert view.rgb is rgb and view.intrinsics is None
+    ((cause, message),) = told
+    assert cause == 'rectify' and 'no calibration' in message

@@ -35,6 +35,7 @@ from std_msgs.msg import Float64, Header, String
 from test_messages import BAD_COMPRESSED, BAD_IMAGES, BAD_INFOS, HEIGHT, WIDTH, calibrated, plain
 from test_node import answers
 
+from depth_pro_ros.ros import diagnostics, stream
 from depth_pro_ros.ros.messages import as_bytes
 
 NAN, INF = float('nan'), float('inf')
@@ -288,6 +289,17 @@ def test_a_storm_of_parameters(tiny_weights):
         assert accepted == 4 * 20
         assert node.parameters.max_depth == 50.0 and node.parameters.cloud_stride == 3
         answers(peer, good(999))
+
+
+def test_a_camera_that_sends_nothing_is_reported_by_its_topic(tiny_weights, monkeypatch):
+    monkeypatch.setattr(stream, 'SILENCE_S', 1.0)
+    monkeypatch.setattr(diagnostics, 'MEMORY_S', 0.5)
+    with running_node(tiny_weights, wanted=('depth',)) as (_, peer):
+        status = wait_until(lambda: peer.diagnostics().get('depth_pro: silence'))
+        assert status[0] == 1 and 'no image on /image for' in status[1]
+        timer = peer.create_timer(0.1, lambda: peer.image.publish(good(1)))
+        wait_until(lambda: peer.diagnostics()['depth_pro: silence'][0] == 0)
+        peer.destroy_timer(timer)
 
 
 def test_a_second_node_of_the_same_name(tiny_weights):

@@ -29,7 +29,15 @@ def launched(name: str, **arguments: str) -> dict[str, tuple[Node, list[str]]]:
     context = LaunchContext()
     context.launch_configurations.update(arguments)
     context.extend_locals({'ros_specific_arguments': {'name': '', 'ns': ''}})
-    source = PythonLaunchDescriptionSource(str(ROOT / 'launch' / f'{name}.launch.py'))
+    return started(
+        context, PythonLaunchDescriptionSource(str(ROOT / 'launch' / f'{name}.launch.py'))
+    )
+
+
+def started(
+    context: LaunchContext, source: PythonLaunchDescriptionSource
+) -> dict[str, tuple[Node, list[str]]]:
+    """Give the nodes that a description starts, as `launched` does."""
     nodes: dict[str, tuple[Node, list[str]]] = {}
     waiting = [IncludeLaunchDescription(source)]
     while waiting:
@@ -48,7 +56,11 @@ def launched(name: str, **arguments: str) -> dict[str, tuple[Node, list[str]]]:
     ('name', 'consumer', 'topics'),
     [
         ('octomap', 'octomap_server', {'cloud_in': 'depth_pro/points'}),
-        ('rtabmap', 'rtabmap', {'depth/image': 'depth_pro/depth/image', 'rgb/image': 'picture'}),
+        (
+            'rtabmap',
+            'rtabmap',
+            {'rgb/image': 'depth_pro/image_rect'},
+        ),
         ('nvblox', 'nvblox_node', {'camera_0/depth/image': 'depth_pro/depth/image'}),
         ('laserscan', 'depthimage_to_laserscan', {'depth': 'depth_pro/depth/image'}),
     ],
@@ -70,6 +82,29 @@ def test_a_users_file_is_put_over_the_preset_and_arguments_over_both(name, tmp_p
     files = [command[at + 1] for at, part in enumerate(command) if part == '--params-file']
     assert files[:2] == [str(ROOT / 'config' / f'{name}.yaml'), str(file)] and len(files) == 3
     assert 'max_age_s: 2.0' in Path(files[2]).read_text()
+
+
+def test_files_and_clock_are_the_consumers_too(tmp_path):
+    file = tmp_path / 'own.yaml'
+    file.write_text('/**/octomap_server:\n  ros__parameters: {resolution: 0.2}\n')
+    for node, command in launched(
+        'octomap', params_file=str(file), use_sim_time='true', rviz='true'
+    ).values():
+        files = [command[at + 1] for at, part in enumerate(command) if part == '--params-file']
+        assert 'use_sim_time: true' in Path(files[-1]).read_text()
+        assert str(file) in files or node.node_package == 'rviz2'
+    for _, command in launched('octomap').values():
+        files = [command[at + 1] for at, part in enumerate(command) if part == '--params-file']
+        assert files == [str(ROOT / 'config' / 'octomap.yaml')]
+
+
+def test_a_second_inclusion_takes_no_defaults_of_the_first_as_given(tmp_path):
+    context = LaunchContext()
+    context.extend_locals({'ros_specific_arguments': {'name': '', 'ns': ''}})
+    source = PythonLaunchDescriptionSource(str(ROOT / 'launch' / 'depth_pro.launch.py'))
+    for _ in range(2):
+        commands = [command for _, command in started(context, source).values()]
+        assert not [part for command in commands for part in command if part == '--params-file']
 
 
 def test_several_cameras_take_every_argument():

@@ -429,7 +429,8 @@ def test_an_incompatible_peer_is_reported_while_it_is_there(tiny_weights, monkey
         assert len([name for name in peer.diagnostics() if 'qos' in name]) == 1
         peer.destroy_subscription(late)
         peer.destroy_publisher(careless)
-        wait_until(lambda: name not in peer.diagnostics())
+        wait_until(lambda: peer.diagnostics()[name][:2] == (0, 'not any more'))
+        assert peer.diagnostics()['depth_pro: depth'][:2] == (0, 'running')
 
 
 def test_quality_of_service_is_overridden_by_parameters(tiny_weights):

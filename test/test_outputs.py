@@ -10,11 +10,12 @@ pytest.importorskip('rclpy', reason='no ROS 2: neither sourced nor as wheels')
 
 from ros_helpers import header, picture, rgb_message, running_node, wait_until
 from sensor_msgs.msg import LaserScan, Range
+from test_messages import calibrated
 from test_node import answers, cloud_arrays, depth_array
 
 from depth_pro_ros.camera import Intrinsics
 from depth_pro_ros.compressed_depth import decode_depth
-from depth_pro_ros.ros.anchors import MAX_AGE_S, belongs
+from depth_pro_ros.ros.anchors import MAX_AGE_S, SILENCE_S, Measurements, refusal
 from depth_pro_ros.scale import LEAST
 from depth_pro_ros.scan import depth_at_points, scan_points
 
@@ -146,6 +147,41 @@ def test_a_laser_scan_sets_the_scale(tiny_weights):
 def test_at_its_limits_a_rangefinder_saw_nothing(range_m, measured):
     found = Range(header=header(), min_range=0.1, max_range=4.0, range=range_m)
     image = rgb_message(picture(32, 24))
-    assert belongs(found, image) == bool(measured)
+    assert (refusal(found, image) is None) == bool(measured)
     image.header.stamp.sec += 1 + int(MAX_AGE_S)
-    assert not belongs(found, image)
+    assert refusal(found, image)
+
+
+def test_a_rangefinder_of_no_use_is_reported_after_a_while(monkeypatch):
+    told, now_s = [], [0.0]
+    monkeypatch.setattr('time.monotonic', lambda: now_s[0])
+    measurements = Measurements(lambda cause, message: told.append((cause, message)))
+    image = rgb_message(picture(32, 24))
+    found = Range(header=header(), min_range=0.1, max_range=4.0, range=2.0)
+
+    def take(measured, seconds):
+        now_s[0] += seconds
+        return measurements.take(measured, image)
+
+    assert take(None, 0.0) is None and take(None, SILENCE_S) is None and not told
+    assert take(found, 1.0) is found and not told
+    assert take(found, SILENCE_S) is None and not told  # it was given already
+    assert take(found, 1.0) is None
+    late = Range(header=header(8), min_range=0.1, max_range=4.0, range=2.0)
+    assert take(late, 1.0) is None and take(None, 1.0) is None
+    assert [cause for cause, _ in told] == ['scale'] * 3
+    for (_, message), reason in zip(told, ('nothing newer', 'stamp is +8.00 s', 'nothing came')):
+        assert reason in message
+
+
+def test_the_picture_of_depth_comes_with_it(tiny_weights):
+    rgb = picture(96, 72)
+    with running_node(tiny_weights, wanted=('picture', 'info'), intrinsics='camera_info') as pair:
+        node, peer = pair
+        peer.info.publish(calibrated())
+        wait_until(lambda: node.streams['']._info)
+        predict, node.engine.estimator.predict = node.engine.estimator.predict, None
+        found, info = answers(peer, rgb_message(rgb), ('picture', 'info'))  # needs no network
+        node.engine.estimator.predict = predict
+    assert found.header == info.header == header() and found.encoding == 'rgb8'
+    np.testing.assert_array_equal(np.frombuffer(found.data, np.uint8).reshape(72, 96, 3), rgb)

@@ -62,6 +62,7 @@ def test_the_command_line_has_the_same_defaults(monkeypatch):
         ({'max_depth': '5'}, 'max_depth must be of type float'),
         ({'min_depth': 5.0, 'max_depth': 5.0}, 'min_depth 5 is not less than max_depth 5'),
         ({'intrinsics': 'fixed'}, 'intrinsics: fixed needs a positive focal_px'),
+        ({'rectify': True, 'intrinsics': 'fov'}, 'rectify needs camera_info'),
         ({'scan_pose': ['0.1', '0.2']}, 'scan_pose must be a list of type float'),
         ({'scan_pose': [0.1, float('nan')]}, 'is not finite'),
         ({'scale_anchor': 'scan'}, 'needs the six numbers of scan_pose'),

@@ -79,6 +79,20 @@ def test_one_frame_that_cannot_be_answered_says_why(tiny_weights, monkeypatch):
         assert (response.success, response.message) == (False, 'the node is not active')
 
 
+def test_one_frame_of_a_slow_network_is_waited_for(tiny_weights, monkeypatch):
+    monkeypatch.setattr(services, 'ONCE_TIMEOUT_S', 0.5)
+    with running_node(tiny_weights, wanted=('depth',)) as (node, peer):
+        entered, go_on = slowed(node)
+        future = ask_once(node, peer)
+        peer.image.publish(rgb_message(picture(32, 24)))
+        assert entered.wait(20.0)
+        count = len(peer.received['diagnostics'])
+        wait_until(lambda: len(peer.received['diagnostics']) > count + 2)  # over a second
+        assert not future.done()
+        go_on.set()
+        assert wait_until(future.result).message == 'depth was published'
+
+
 def test_the_network_is_not_asked_for_the_focal_length_while_it_is_locked(tiny_weights):
     wanted = ('depth', 'info')
     with running_node(tiny_weights, wanted=wanted, lock_check_s=0.0) as (node, peer):

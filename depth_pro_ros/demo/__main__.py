@@ -62,7 +62,8 @@ def isolate() -> None:
     stay_on_this_machine()
     profile = Path(__file__).parents[2] / 'config' / 'fastdds_large_messages.xml'
     if profile.exists() and shutil.disk_usage('/dev/shm').free > SHARED_MEMORY_BYTES:
-        os.environ.setdefault('FASTRTPS_DEFAULT_PROFILES_FILE', str(profile))
+        for name in ('FASTRTPS', 'FASTDDS'):  # the latter from Kilted on
+            os.environ.setdefault(f'{name}_DEFAULT_PROFILES_FILE', str(profile))
 
 
 def start_node(weights: str) -> subprocess.Popen[bytes]:

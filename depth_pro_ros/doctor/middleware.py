@@ -119,8 +119,8 @@ def profile_remedy() -> str:
     places.append(Path(__file__).parents[2])
     profile = next((each / PROFILE for each in places if (each / PROFILE).exists()), Path(PROFILE))
     return (
-        'for this node and for every process that receives from it: '
-        f'export FASTRTPS_DEFAULT_PROFILES_FILE={profile}'
+        'for this node and for every process that receives from it (from Kilted on, FASTDDS for '
+        f'FASTRTPS): export FASTRTPS_DEFAULT_PROFILES_FILE={profile}'
     )
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 import numpy as np
+from builtin_interfaces.msg import Time
 from numpy.typing import NDArray
 from sensor_msgs.msg import CompressedImage, Image, LaserScan, Range
 
@@ -18,18 +20,54 @@ Measurement: TypeAlias = Range | LaserScan
 
 MAX_AGE_S = 0.5
 """Most time between the stamps of a measurement and of the image that it is compared with."""
+SILENCE_S = 10.0
+"""How long nothing of use may be measured before that is reported."""
 
 
-def belongs(measured: Measurement, image: Image | CompressedImage) -> bool:
-    """Tell whether something was measured at the time of an image.
+def refusal(measured: Measurement | None, image: Image | CompressedImage) -> str | None:
+    """Give the reason why a measurement says nothing of an image, or None.
 
     At its limits a rangefinder saw nothing: many say max_range then.
     """
+    if measured is None:
+        return 'nothing came'
     if isinstance(measured, Range) and not (
         measured.min_range < measured.range < measured.max_range
     ):
-        return False
-    return abs(stamp_s(measured.header) - stamp_s(image.header)) <= MAX_AGE_S
+        limits = f'{measured.min_range:g} to {measured.max_range:g} m'
+        return f'the range of {measured.range:g} m is not within {limits}'
+    off_s = stamp_s(measured.header) - stamp_s(image.header)
+    if abs(off_s) > MAX_AGE_S:
+        return f'its stamp is {off_s:+.2f} s from that of the image (limit {MAX_AGE_S:g} s)'
+    return None
+
+
+class Measurements:
+    """Gives each measurement once, and reports where there was none of use for a while."""
+
+    def __init__(self, warn: Callable[[str, str], None]) -> None:
+        """Take a function that reports a problem, by cause and message."""
+        self._warn = warn
+        self._stamp: Time | None = None
+        self._useful_s: float | None = None
+
+    def take(
+        self, measured: Measurement | None, image: Image | CompressedImage
+    ) -> Measurement | None:
+        """Give what was measured beside an image, the first time that it is asked for."""
+        now_s = time.monotonic()
+        reason = refusal(measured, image)
+        if measured is not None and reason is None:
+            if measured.header.stamp != self._stamp:
+                self._stamp, self._useful_s = measured.header.stamp, now_s
+                return measured
+            reason = 'nothing newer came'
+        if self._useful_s is None:
+            self._useful_s = now_s  # the first image's
+        if (silent_s := now_s - self._useful_s) > SILENCE_S:
+            what = f'no measurement of the scale was of use for {silent_s:.0f} s'
+            self._warn('scale', f'{what}: {reason}')
+        return None
 
 
 def compare(

@@ -8,7 +8,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from sensor_msgs.msg import CameraInfo
-from std_msgs.msg import Header
 
 from depth_pro_ros.camera import Intrinsics
 from depth_pro_ros.rectify import Rectifier
@@ -33,7 +32,7 @@ class Calibration:
         """Take a function that reports a problem, by cause and message."""
         self._warn = warn
         self._rectifier: Rectifier | None = None
-        self._rectifier_of: CameraInfo | None = None
+        self._rectifier_of: tuple[object, ...] = ()
 
     def view(
         self, rgb: NDArray[np.uint8], info: CameraInfo | None, parameters: NodeParameters
@@ -46,6 +45,10 @@ class Calibration:
             return View(rgb, Intrinsics.from_focal(parameters.focal_px, width, height))
         required = parameters.intrinsics == 'camera_info'
         if info is None or not messages.is_calibrated(info):
+            if parameters.rectify and info is not None:
+                self._warn(
+                    'rectify', 'rectify is on, but camera_info has no calibration: nothing is done'
+                )
             if required:
                 raise messages.MessageError(
                     'no calibration on camera_info, which intrinsics: camera_info needs; remap '
@@ -62,8 +65,17 @@ class Calibration:
         intrinsics = messages.intrinsics_from_info(scaled)
         if not (parameters.rectify and any(info.d)):
             return View(rgb, intrinsics)
-        scaled.header = Header()  # a new stamp is not a new camera
-        if self._rectifier is None or self._rectifier_of != scaled:
+        lens = lens_of(scaled)
+        if self._rectifier is None or self._rectifier_of != lens:
             self._rectifier = messages.rectifier_from_info(scaled)
-            self._rectifier_of = scaled
+            self._rectifier_of = lens
         return View(self._rectifier(rgb), intrinsics, self._rectifier.unseen)
+
+
+def lens_of(info: CameraInfo) -> tuple[object, ...]:
+    """Give all that a rectification depends on.
+
+    Messages themselves cannot be compared: those of Humble take two matrices for equal where a
+    single element is, as all zeros are.
+    """
+    return (info.width, info.height, info.distortion_model, *info.d, *info.k, *info.r, *info.p)

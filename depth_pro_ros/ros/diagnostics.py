@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import math
 import statistics
 import threading
 import time
@@ -101,20 +102,28 @@ class Health:
             del self._problems[cause]
 
     def statuses(self) -> list[DiagnosticStatus]:
-        """Give a status of the whole and one more for each problem of the last MEMORY_S."""
+        """Give a status of the whole and one more for each problem that there ever was.
+
+        What was not seen for MEMORY_S is OK again: a status that is not sent any more would be
+        stale, which an aggregator shows as an error.
+        """
         now = time.monotonic()
         with self._lock:
+            if self.trouble:
+                self._problems['network'] = Problem(ERROR, self.trouble, now, now, self.troubles)
+            elif 'network' in self._problems:
+                self._problems['network'].seen_s = -math.inf
             problems = {
                 cause: dataclasses.replace(problem)
-                for cause, problem in sorted(self._problems.items())
                 if now - problem.seen_s <= MEMORY_S
+                else dataclasses.replace(problem, level=OK, message='not any more')
+                for cause, problem in sorted(self._problems.items())
             }
             counts = self._figures(now) if self._counts else {}
             values = {'state': self.state, **counts, **self._facts}
-        if self.trouble:
-            problems['network'] = Problem(ERROR, self.trouble, now, now, self.troubles)
-        levels = [problem.level for problem in problems.values()]
-        messages = [problem.message for problem in problems.values()]
+        present = [problem for problem in problems.values() if problem.level != OK]
+        levels = [problem.level for problem in present]
+        messages = [problem.message for problem in present]
         device = values.get('device', '')
         message = '; '.join(messages) or self.state
         return [

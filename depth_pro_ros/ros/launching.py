@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from launch.actions import IncludeLaunchDescription
+from launch import LaunchContext
+from launch.actions import IncludeLaunchDescription, OpaqueFunction
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.some_substitutions_type import SomeSubstitutionsType
 from launch.substitution import Substitution
@@ -30,17 +31,31 @@ def consumer(
     name: str,
     preset: Substitution,
     remappings: Sequence[tuple[SomeSubstitutionsType, SomeSubstitutionsType]],
-) -> Node:
-    """Gives a node that takes depth, in the namespace of depth_pro and with its part of a preset.
+) -> OpaqueFunction:
+    """Gives a node that takes depth, in the namespace of depth_pro and of the same files and clock.
 
     remappings: of its topics, to those of depth_pro.
     """
-    return Node(
-        package=package,
-        executable=executable,
-        name=name,
-        namespace=LaunchConfiguration('namespace'),
-        parameters=[preset],
-        remappings=remappings,
-        output='screen',
-    )
+
+    def start(context: LaunchContext) -> list[Node]:
+        own = LaunchConfiguration('params_file').perform(context)
+        sources = [preset, own, clock(context)]
+        return [
+            Node(
+                package=package,
+                executable=executable,
+                name=name,
+                namespace=LaunchConfiguration('namespace'),
+                parameters=[source for source in sources if source],
+                remappings=remappings,
+                output='screen',
+            )
+        ]
+
+    return OpaqueFunction(function=start)
+
+
+def clock(context: LaunchContext) -> dict[str, bool]:
+    """Gives the parameter use_sim_time where the argument is true; a file may set it as well."""
+    given = LaunchConfiguration('use_sim_time').perform(context)
+    return {'use_sim_time': True} if given == 'true' else {}

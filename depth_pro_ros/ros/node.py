@@ -132,7 +132,9 @@ class DepthProNode(LifecycleNode):
             return FAILURE
         if self._start_error is not None:  # it went well at last
             self._start_error = self.health.trouble = None
-        self.get_logger().info('ready: waiting for images')
+        topics = ', '.join(stream.topics.image for stream in self.streams.values())
+        wait = f'waiting for images on {topics}' if self.enabled else 'disabled'
+        self.get_logger().info(f'ready: {wait}')
         return SUCCESS
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -215,7 +217,7 @@ class DepthProNode(LifecycleNode):
             self._unsubscribe('the node is disabled')
 
     def _put(self, stream: CameraStream, frame: Frame) -> None:
-        if self.enabled or self._control.takes(stream.name):
+        if self._control.takes(stream.name, frame) or self.enabled:
             stream.health.frame_in(replaced=self._mailbox.put(stream, frame))
 
     def _time_went_back(self, seconds: float) -> None:
@@ -238,6 +240,8 @@ class DepthProNode(LifecycleNode):
         self._control.tick()
         statuses = []
         for stream in self.streams.values():
+            if self.active and self.enabled:
+                stream.watch()
             for topic, reason in stream.topics.qos_faults():
                 advice = 'set qos_overrides of this node, or change the peer'
                 text = f'{topic}: no data pass between {reason}; {advice}'

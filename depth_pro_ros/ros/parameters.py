@@ -226,6 +226,10 @@ class NodeParameters:
             return f'min_depth {self.min_depth:g} is not less than max_depth {self.max_depth:g}'
         if self.intrinsics == 'fixed' and self.focal_px <= 0.0:
             return 'intrinsics: fixed needs a positive focal_px'
+        if self.rectify and self.intrinsics in ('fov', 'fixed'):
+            return (
+                f'rectify needs camera_info, which intrinsics: {self.intrinsics} does not look at'
+            )
         if self.scale_anchor == 'height' and self.camera_height_m <= 0.0:
             return 'scale_anchor: height needs a positive camera_height_m'
         if self.scale_anchor == 'scan' and not (len(self.scan_pose) == 6 and any(self.scan_pose)):

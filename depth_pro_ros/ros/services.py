@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 TriggerCallback = Callable[[Trigger.Request, Trigger.Response], Trigger.Response]
 ONCE_TIMEOUT_S = 30.0
-"""How long `estimate_once` waits for a frame of every camera; the official network on a CPU takes
-most of it."""
+"""How long `estimate_once` waits for every camera to send an image; however long the network takes
+then, an answer comes."""
 UNNAMED = 'camera'
 """What the calibration of a camera without a name is called."""
 
@@ -109,12 +109,13 @@ class Services:
         response.message = '; '.join(once.reasons) or 'depth was published'
         return response
 
-    def takes(self, camera: str) -> bool:
-        """Executor's thread: tell whether a frame of a disabled node's camera is asked for."""
+    def takes(self, camera: str, frame: Frame) -> bool:
+        """Executor's thread: tell whether a camera's frame is one that is asked for."""
         with self._lock:
-            if self._once is None or camera not in self._once.unseen:
+            once = self._once
+            if once is None or camera not in once.unseen or frame.received_s < once.asked_s:
                 return False
-            self._once.unseen.discard(camera)
+            once.unseen.discard(camera)
             return True
 
     def frame_done(self, camera: str, frame: Frame, reason: str | None) -> None:
@@ -139,8 +140,8 @@ class Services:
     def tick(self) -> None:
         """Give up on frames that do not come."""
         once = self._once
-        if once is not None and time.monotonic() - once.asked_s > ONCE_TIMEOUT_S:
-            missing = ', '.join(sorted(once.waiting)).strip(', ') or 'the camera'
+        if once and once.unseen and time.monotonic() - once.asked_s > ONCE_TIMEOUT_S:
+            missing = ', '.join(sorted(once.unseen)).strip(', ') or 'the camera'
             self.give_up(f'no image of {missing} within {ONCE_TIMEOUT_S:.0f} s')
 
     def _finish(self, once: Once) -> None:

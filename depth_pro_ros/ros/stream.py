@@ -8,7 +8,6 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
-from builtin_interfaces.msg import Time
 from numpy.typing import NDArray
 from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
@@ -17,7 +16,7 @@ from std_msgs.msg import Header
 from depth_pro_ros.camera import Intrinsics, fov_from_focal, limit_depth
 from depth_pro_ros.focal import FocalFilter
 from depth_pro_ros.ros import messages
-from depth_pro_ros.ros.anchors import Measurement, belongs, compare
+from depth_pro_ros.ros.anchors import Measurement, Measurements, compare
 from depth_pro_ros.ros.answers import publish_depth
 from depth_pro_ros.ros.calibration import Calibration, View
 from depth_pro_ros.ros.diagnostics import Health
@@ -31,6 +30,10 @@ DISAGREEMENT = 0.15
 """Relative difference between a calibration and the network that is reported."""
 CHECKS = 5
 """Most estimates in `lock_check_s` while a calibration is believed and the network not settled."""
+SILENCE_S = 10.0
+"""How long a camera may send nothing before that is reported."""
+RECTIFIED = 'image_rect'
+"""What image_proc calls its topics. Beside them is the camera_info of the raw image."""
 CALIBRATED, PER_FRAME = 'camera_info', 'field-of-view head'
 """Where a focal length is known from."""
 
@@ -72,18 +75,19 @@ class CameraStream:
         self._log, self._clock = node.get_logger(), node.get_clock()
         self._generation = 0
         self._relocks = 0
+        self._heard_s = time.monotonic()
         self.forget()
 
     def forget(self) -> None:
         """Start anew with nothing known of the camera; not while the worker runs."""
         self._info: CameraInfo | None = None
         self._measured: Measurement | None = None
-        self._measured_stamp: Time | None = None
         self.lens = FocalFilter()
         self._anchor = ScaleAnchor()
         self._still = StillAverage()
         self._clouds = messages.Clouds()
         self._calibration = Calibration(self.warn)
+        self._measurements = Measurements(self.warn)
         self._relocked = self._relocks
         self._known = Known(self._relocks)
 
@@ -95,7 +99,7 @@ class CameraStream:
         """Begin to hand each image over to `put`."""
 
         def on_image(image: Image | CompressedImage) -> None:
-            now_s = time.monotonic()
+            self._heard_s = now_s = time.monotonic()
             put(self, Frame(image, self._info, self._measured, now_s, self._generation))
 
         def on_info(info: CameraInfo) -> None:
@@ -104,6 +108,7 @@ class CameraStream:
         def on_measured(measured: Measurement) -> None:
             self._measured = measured
 
+        self._heard_s = time.monotonic()
         self.topics.subscribe(
             parameters.image_transport == 'compressed',
             on_image,
@@ -120,6 +125,16 @@ class CameraStream:
     def outdate(self) -> None:
         """Publish nothing any more of the frames that came until now."""
         self._generation += 1
+
+    def watch(self) -> None:
+        """Report a camera that sends nothing."""
+        silent_s = time.monotonic() - self._heard_s
+        if silent_s > SILENCE_S:
+            self.warn(
+                'silence',
+                f'no image on {self.topics.image} for {silent_s:.0f} s: is the camera running, and '
+                'is that its topic?',
+            )
 
     def relock(self) -> None:
         """Learn focal length and scale anew, from the next frame on."""
@@ -162,7 +177,8 @@ class CameraStream:
         view = self._calibration.view(
             messages.rgb_from_message(frame.image), frame.info, parameters
         )
-        if frame.info is not None and any(frame.info.d) and not parameters.rectify:
+        rectified = parameters.rectify or RECTIFIED in self.topics.image
+        if frame.info is not None and any(frame.info.d) and not rectified:
             self.warn(
                 'distortion',
                 'camera_info has lens distortion: the image is taken as rectified already; if it '
@@ -196,7 +212,7 @@ class CameraStream:
                 'the focal length is learned anew',
             )
         camera, source = self._believed(view, parameters)
-        if camera is not None and wanted == {'info'}:
+        if camera is not None and wanted <= {'info', 'picture'}:
             self._tell(camera, source)
             return None, camera
         rgb = view.rgb
@@ -278,23 +294,13 @@ class CameraStream:
                 self._anchor.observe(
                     parameters.camera_height_m, height_above_floor(depth_m, camera)
                 )
-            elif (measured := self._new_measurement(frame)) is not None:
+            elif measured := self._measurements.take(frame.measured, frame.image):
                 self._anchor.observe(*compare(measured, depth_m, camera, parameters.scan_pose))
         except ScaleError as error:
             self.warn('scale', str(error))
         self.health.fact('scale factor', f'{self._anchor.factor:.3f}')
         self.health.fact('scale residual', f'{self._anchor.residual:.3f}')
         return self._anchor.factor
-
-    def _new_measurement(self, frame: Frame) -> Measurement | None:
-        """Give what was measured beside a frame, the first time that it is asked for."""
-        measured = frame.measured
-        if measured is None or measured.header.stamp == self._measured_stamp:
-            return None
-        if not belongs(measured, frame.image):
-            return None
-        self._measured_stamp = measured.header.stamp
-        return measured
 
     # Publisher's thread
 
@@ -319,6 +325,8 @@ class CameraStream:
         try:
             if 'info' in wanted:
                 publish('info', messages.info_from_intrinsics(header, camera))
+            if 'picture' in wanted:
+                publish('picture', messages.image_message(header, rgb, 'rgb8'))
             if depth_m is not None:
                 publish_depth(
                     publish, wanted, header, depth_m, rgb, camera, parameters, self._clouds
