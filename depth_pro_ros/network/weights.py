@@ -6,7 +6,6 @@ import dataclasses
 import fcntl
 import hashlib
 import http.client
-import os
 import sys
 import urllib.error
 import urllib.request
@@ -15,6 +14,8 @@ from importlib.resources import files
 from pathlib import Path
 
 from tqdm import tqdm
+
+from depth_pro_ros.cache import cache_folder
 
 CHUNK = 1 << 20
 
@@ -45,12 +46,6 @@ DOWNLOADS = {
     )
 }
 NAMES = ('small', *DOWNLOADS)
-
-
-def cache_folder() -> Path:
-    """Give the folder of downloaded weights, `$XDG_CACHE_HOME/depth_pro_ros`."""
-    base = os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache'
-    return Path(base) / 'depth_pro_ros'
 
 
 def find_weights(weights: str) -> Path:
