@@ -10,12 +10,12 @@ from limits import file_size_limit
 from networks import MINIATURE, TINY, TINY_SHARED
 
 from depth_pro_ros.commands import training as commands
-from depth_pro_ros.network import DepthPro, DepthProConfig
+from depth_pro_ros.network import DepthPro, DepthProConfig, DepthProOutput
 from depth_pro_ros.network.checkpoint import load_network, read_record
 from depth_pro_ros.training import dinov2, stages
 from depth_pro_ros.training import train as training
-from depth_pro_ros.training.frames import collate
-from depth_pro_ros.training.measure import by_constants, measure
+from depth_pro_ros.training.frames import Batch, collate, resize_known
+from depth_pro_ros.training.measure import MEASURE_PX, by_constants, by_network, measure
 from depth_pro_ros.training.rooms import Frame, write_frames
 from depth_pro_ros.training.sources import open_frames
 from depth_pro_ros.training.stages import Stage, trained_parameters
@@ -156,6 +156,24 @@ def test_the_blind_baselines_measure_as_they_should(data):
     )
     truth = measure(lambda b: (b.inverse_depth[0, 0].numpy(), b.fov_deg.numpy()), data, MINIATURE)
     assert truth['abs_rel'] == 0 and truth['delta1'] == 1 and truth['fov_error_deg'] == 0
+
+
+class Answer(torch.nn.Module):
+    """Answers every picture alike, three pixels for each one that is measured."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.c = torch.nn.Parameter(torch.rand(1, 1, 3 * MEASURE_PX, 3 * MEASURE_PX))
+
+    def forward(self, images):
+        return DepthProOutput(self.c, torch.tensor([60.0]))
+
+
+def test_an_answer_is_shrunk_as_its_target_is():
+    network = Answer()
+    batch = Batch(torch.zeros(1, 3, 8, 8, dtype=torch.uint8), torch.zeros(0), torch.zeros(1))
+    expected = resize_known(network.c[0, 0].detach().numpy(), MEASURE_PX)
+    np.testing.assert_allclose(by_network(network)(batch)[0], expected, rtol=1e-5)
 
 
 def test_schedule_warms_up_and_decays():

@@ -191,7 +191,8 @@ def run_distil(args: argparse.Namespace) -> int:
     del teacher
     frames, held_out = open_frames(labels).hold_out()
     if args.held_out:
-        frames, held_out = open_frames(labels), open_frames(args.held_out)
+        frames = open_frames(labels)
+        held_out = open_frames(args.held_out, args.topic, every=args.every)
     return run_stages(args, student, frames, held_out, origin)
 
 
