@@ -111,6 +111,8 @@ def test_a_file_that_is_no_picture_is_reported_and_the_rest_goes_on(
         (['fly'], "invalid choice: 'fly'", 2),
         (['estimate', 'x.jpg', '--output', '{}', '--focal-px', '-1'], 'must be positive', 2),
         (['evaluate', '--data', '{}', '--limit', '0'], 'must be positive', 2),
+        (['evaluate', '--data', '{}', '--limit', 'abc'], "invalid int value: 'abc'", 2),
+        (['evaluate', '--data', '{}', '--focal-px', '1m'], "invalid float value: '1m'", 2),
         (['evaluate', '--data', '{}', '--dataset', 'moon'], "no data set 'moon'", 1),
     ],
 )
@@ -240,7 +242,7 @@ def test_ctrl_c_keeps_what_is_finished_and_the_next_run_goes_on(tiny_weights, tm
     process.send_signal(signal.SIGINT)
     errors = process.communicate(timeout=60)[1]
     assert process.returncode == 130, errors
-    assert 'interrupted; what is finished was kept' in errors and 'Traceback' not in errors
+    assert 'interrupted; finished files are kept' in errors and 'Traceback' not in errors
     done = {path.stem for path in output.glob('*.json')}
     assert 3 <= len(done) < 24 and not list(output.glob('.*'))
     assert all((output / f'{name}.npz').is_file() for name in done)
