@@ -131,6 +131,12 @@ def check_answer(headers: Message, start: int, size: int) -> None:
         raise OSError(f'the server offers {length} bytes instead of {size - start}')
 
 
+def file_stamp(path: Path) -> str:
+    """Tell what a file holds now from what it held before it was last written, at once."""
+    status = path.stat()
+    return f'{status.st_size} bytes, written {status.st_mtime_ns * 1e-9:.6f}'
+
+
 def sha256(path: Path) -> str:
     """Give a file's SHA-256 in hexadecimal."""
     digest = hashlib.sha256()
