@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -19,7 +20,7 @@ from depth_pro_ros.offline.inputs import find_clips, unique_names
 from depth_pro_ros.offline.outputs import WRITERS
 from depth_pro_ros.offline.run import Settings
 from depth_pro_ros.offline.summary import Summary
-from depth_pro_ros.offline.video import count_frames, frame_rate, write_video
+from depth_pro_ros.offline.video import DEFAULT_RATE_HZ, count_frames, frame_rate, write_video
 
 
 class Estimator:
@@ -60,9 +61,9 @@ def picture(path, brightness=10, size=(32, 24), **more):
     Image.new('RGB', size, (brightness,) * 3).save(path, **more)
 
 
-def make_video(path, frames=9):
+def make_video(path, frames=9, rate_hz=12.0):
     """Write a video whose frames get brighter: the focal lengths that the network tells too."""
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*'MJPG'), 12.0, (48, 32))
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*'MJPG'), rate_hz, (48, 32))
     for index in range(frames):
         writer.write(np.full((32, 48, 3), 20 * index, np.uint8))
     writer.release()
@@ -369,6 +370,9 @@ def test_a_video_that_does_not_come_out_whole_is_no_result(tmp_path, monkeypatch
         def __init__(self, *args):
             pass
 
+        def isOpened(self):  # noqa: N802
+            return True
+
         def write(self, frame):
             pass
 
@@ -379,6 +383,41 @@ def test_a_video_that_does_not_come_out_whole_is_no_result(tmp_path, monkeypatch
     with pytest.raises(WriteError, match='disk full'):
         write_video(tmp_path / 'v.mp4', [tmp_path / '0.jpg'], 10.0)
     assert [path.name for path in tmp_path.iterdir()] == ['0.jpg']
+
+
+@pytest.mark.parametrize(
+    ('told_hz', 'rate_hz'),
+    [(119.8765, 119.88), (999.876, 999.9), (23.976, 23.976), (30000 / 1001, 29.97), (0.5, 0.5)],
+)
+def test_mpeg_4_gets_a_rate_that_it_can_tell(tmp_path, told_hz, rate_hz):
+    picture(tmp_path / '0.jpg', size=(64, 48))
+    write_video(tmp_path / 'v.mp4', [tmp_path / '0.jpg'] * 4, told_hz)
+    assert frame_rate(tmp_path / 'v.mp4') == pytest.approx(rate_hz, abs=1e-3)
+
+
+def test_a_video_that_cannot_be_opened_for_writing_is_said(tmp_path):
+    picture(tmp_path / '0.jpg', size=(64, 48))
+    with pytest.raises(
+        WriteError, match=r'v.mp4: OpenCV opens no MPEG-4 video of 64x48 at 1e-05 Hz'
+    ):
+        write_video(tmp_path / 'v.mp4', [tmp_path / '0.jpg'], 1e-5)
+    assert [path.name for path in tmp_path.iterdir()] == ['0.jpg']
+
+
+def test_a_thousand_frames_a_second_are_a_placeholder(tmp_path):
+    for rate_hz, found_hz in ((1000.0, DEFAULT_RATE_HZ), (500.0, 500.0)):
+        make_video(tmp_path / 'clip.avi', rate_hz=rate_hz)
+        assert frame_rate(tmp_path / 'clip.avi') == pytest.approx(found_hz)
+
+
+def test_a_time_in_the_name_of_a_video_is_no_protocol(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    name = '2024-05-01T12:30:00'
+    make_video(tmp_path / f'{name}.avi')
+    assert estimate(Estimator(), [f'{name}.avi'], Path('out'), Settings('w')) == []
+    assert count_frames(Path('out', f'{name}_depth.mp4')) == 9
+    (tmp_path / f'{name}_depth.mp4').symlink_to(tmp_path / 'out' / f'{name}_depth.mp4')
+    assert frame_rate(Path(f'{name}_depth.mp4')) == pytest.approx(12.0)
 
 
 def test_what_is_no_video_is_said(tmp_path):
