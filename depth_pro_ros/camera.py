@@ -18,7 +18,7 @@ def check_size(width: int, height: int) -> None:
     if not sides or width * height > MAX_PIXELS:
         raise ValueError(
             f'an image of {width}x{height} is outside of {MIN_SIDE} to {MAX_SIDE} pixels a side '
-            f'and {MAX_PIXELS / 1e6:.0f} megapixels'
+            f'and {MAX_PIXELS / 1e6:.0f} megapixels: resize it'
         )
 
 

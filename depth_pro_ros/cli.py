@@ -29,7 +29,10 @@ EXTRAS = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; gives the exit code (2 for wrong usage or input, as argparse does)."""
+    """Run the command line; gives the exit code, 1 where something failed.
+
+    Wrong usage ends in argparse's SystemExit, with 2.
+    """
     parser = argparse.ArgumentParser(
         prog='depth_pro', description='Metric depth from one camera, with Depth Pro.'
     )
@@ -58,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f'depth_pro: {error}', file=sys.stderr)
         code = 1
     except KeyboardInterrupt:
-        print('depth_pro: interrupted; what is finished was kept', file=sys.stderr)
+        print('depth_pro: interrupted; finished files are kept', file=sys.stderr)
         code = 130
     return code
 

@@ -21,7 +21,7 @@ from depth_pro_ros.network import DepthPro, DepthProOutput, stretch
 from depth_pro_ros.network.checkpoint import load_network
 from depth_pro_ros.network.folded import FoldedDepthPro
 from depth_pro_ros.network.pieces import check_memory, choose_pieces
-from depth_pro_ros.network.weights import find_weights
+from depth_pro_ros.network.weights import file_stamp, find_weights
 
 logger = logging.getLogger(__name__)
 
@@ -60,15 +60,17 @@ class DepthEstimator:
         device: torch.device,
         dtype: torch.dtype,
         memory: str = 'auto',
+        weights_stamp: str = '',
     ) -> None:
         """Take over a network, whose weights move to the device.
 
         memory: `auto` or `low`; where the device runs out of it, pieces become smaller. Raises
-        ValueError for another.
+        ValueError for another. weights_stamp: of the file that the weights were read from.
         """
         self.device = device
         self.dtype = dtype
         self.config = network.config
+        self.weights_stamp = weights_stamp
         self.pieces = choose_pieces(memory, device, network.config, dtype)
         folded = FoldedDepthPro(network.to(device)).eval()
         self.network = folded.to(device, dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -91,7 +93,8 @@ class DepthEstimator:
         dtype = choose_precision(precision, target)
         check_memory(memory)  # before a download
         path = find_weights(str(weights))
-        estimator = cls(load_network(path), target, dtype, memory)
+        stamp = file_stamp(path)  # before it is read: a training run may replace it meanwhile
+        estimator = cls(load_network(path), target, dtype, memory, stamp)
         logger.info('%s on %s in %s', path.name, estimator.device_name, estimator.precision)
         return estimator
 

@@ -31,7 +31,7 @@ from bag_helpers import (
 )
 
 from depth_pro_ros.bags.convert import convert_bag
-from depth_pro_ros.bags.options import BagOptions
+from depth_pro_ros.bags.options import BagError, BagOptions
 from depth_pro_ros.camera import limit_depth
 from depth_pro_ros.estimator import DepthEstimator
 from depth_pro_ros.ros.parameters import NodeParameters
@@ -263,6 +263,29 @@ def test_a_damaged_picture_is_left_out_and_told(convert, tmp_path):
     assert convert.report.images == 3
     assert 'lacks the depth of 1 images' in convert.report.failure()
     assert 'PNG data are cut off' in convert.report.failure()
+
+
+class Blinking:
+    """Gives no finite answer to every `period`-th picture, beginning with the first."""
+
+    def __init__(self, estimator: DepthEstimator, period: int) -> None:
+        self.estimator, self.period, self.calls = estimator, period, 0
+
+    def predict(self, rgb, focal_px=None):
+        self.calls += 1
+        if (self.calls - 1) % self.period == 0:
+            raise ArithmeticError('the network gave values that are not finite')
+        return self.estimator.predict(rgb, focal_px)
+
+
+def test_an_answer_that_is_not_finite_is_left_out_and_told(estimator, tmp_path):
+    source, output = camera_bag(tmp_path / 'in', info=False), tmp_path / 'out'
+    # six pictures for the focal length, then the same for depth: the calls 1 and 6, and 11
+    report = convert_bag(source, output, BagOptions(), lambda: Blinking(estimator, 5), False)
+    assert report.images == len(read_bag(output)[DEPTH]) == 5
+    assert 'the depth of 1 images' in report.failure() and 'not finite' in report.failure()
+    with pytest.raises(BagError, match='none of the images .* the last: .* not finite'):
+        convert_bag(source, tmp_path / 'no', BagOptions(), lambda: Blinking(estimator, 1), False)
 
 
 @pytest.mark.parametrize('storage', ['mcap', 'sqlite3'])

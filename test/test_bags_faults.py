@@ -202,6 +202,13 @@ def test_an_output_that_exists_is_left_as_it_is(run, tmp_path):
     assert (tmp_path / 'out' / 'thesis.txt').read_text() == 'of value'
 
 
+@pytest.mark.parametrize('given', ['in', 'in/in.mcap'])
+def test_the_bag_that_is_read_is_not_called_in_the_way(run, tmp_path, given):
+    camera_bag(tmp_path / 'in')
+    told = complaint(run(tmp_path / given, 'in'))
+    assert 'is, or holds, the bag that is read' in told and 'remove' not in told
+
+
 def test_a_bag_that_has_such_topics_already(run, tmp_path):
     run(camera_bag(tmp_path / 'in'), code=0)
     assert 'has /depth_pro/depth/camera_info, /depth_pro' in complaint(run(tmp_path / 'out', 'b'))

@@ -13,9 +13,11 @@ import cv2
 import numpy as np
 import pytest
 from limits import file_size_limit
+from networks import TINY_SHARED, lively_network
 from PIL import Image
 
 from depth_pro_ros import cli
+from depth_pro_ros.network.checkpoint import save_network
 from depth_pro_ros.offline.outputs import PICTURE_FORMATS, WRITERS
 
 
@@ -78,6 +80,16 @@ def test_a_given_focal_length_wins_over_exif(tiny_weights, photo, tmp_path, caps
     assert float(np.load(tmp_path / 'photo.npz')['focal_px']) == 99.0
 
 
+def test_results_of_weights_that_were_trained_again_are_made_anew(photo, tmp_path, capsys):
+    weights, found = tmp_path / 'mine.safetensors', []
+    command = ['estimate', photo, '--output', tmp_path, '--format', 'npz', '--weights', weights]
+    for seed in (0, 1):
+        save_network(weights, lively_network(TINY_SHARED, seed), {})
+        assert outcome(capsys, *command) == (0, [])
+        found.append(np.load(tmp_path / 'photo.npz')['depth_m'])
+    assert not np.array_equal(*found)
+
+
 def test_a_file_that_is_no_picture_is_reported_and_the_rest_goes_on(
     tiny_weights, photo, tmp_path, capsys
 ):
@@ -90,8 +102,8 @@ def test_a_file_that_is_no_picture_is_reported_and_the_rest_goes_on(
     assert (code, messages) == (
         1,
         [
-            f'depth_pro: {bad}: not a picture that OpenCV can read',
             f'depth_pro: {absent}: No such file or directory',
+            f'depth_pro: {bad}: not a picture that OpenCV can read',
         ],
     )
     assert (tmp_path / 'photo.npz').exists()
@@ -101,20 +113,24 @@ def test_a_file_that_is_no_picture_is_reported_and_the_rest_goes_on(
     ('arguments', 'message', 'code'),
     [
         (
-            ['estimate', 'x.jpg', '--output', '{}', '--weights', 'no.pt'],
+            ['estimate', '{}/x.jpg', '--output', '{}', '--weights', 'no.pt'],
             "no weights 'no.pt'",
             1,
         ),
-        (['estimate', 'x.jpg', '--output', '{}', '--device', 'tpu'], "no device 'tpu'", 1),
+        (['estimate', '{}/x.jpg', '--output', '{}', '--device', 'tpu'], "no device 'tpu'", 1),
+        (['estimate', 'typo.jpg', '--output', '{}', '--weights', 'no.pt'], 'typo.jpg: No such', 1),
         (['estimate', 'x.jpg'], 'required: --output', 2),
         (['estimate', '--output', '{}'], 'required: INPUT', 2),
         (['fly'], "invalid choice: 'fly'", 2),
         (['estimate', 'x.jpg', '--output', '{}', '--focal-px', '-1'], 'must be positive', 2),
         (['evaluate', '--data', '{}', '--limit', '0'], 'must be positive', 2),
+        (['evaluate', '--data', '{}', '--limit', 'abc'], "invalid int value: 'abc'", 2),
+        (['evaluate', '--data', '{}', '--focal-px', '1m'], "invalid float value: '1m'", 2),
         (['evaluate', '--data', '{}', '--dataset', 'moon'], "no data set 'moon'", 1),
     ],
 )
 def test_wrong_usage_ends_in_one_message(tmp_path, capsys, arguments, message, code):
+    (tmp_path / 'x.jpg').touch()
     try:
         found = cli.main([argument.format(tmp_path) for argument in arguments])
     except SystemExit as error:  # argparse
@@ -240,7 +256,7 @@ def test_ctrl_c_keeps_what_is_finished_and_the_next_run_goes_on(tiny_weights, tm
     process.send_signal(signal.SIGINT)
     errors = process.communicate(timeout=60)[1]
     assert process.returncode == 130, errors
-    assert 'interrupted; what is finished was kept' in errors and 'Traceback' not in errors
+    assert 'interrupted; finished files are kept' in errors and 'Traceback' not in errors
     done = {path.stem for path in output.glob('*.json')}
     assert 3 <= len(done) < 24 and not list(output.glob('.*'))
     assert all((output / f'{name}.npz').is_file() for name in done)

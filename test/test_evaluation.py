@@ -204,6 +204,23 @@ def test_a_bad_frame_is_reported_and_an_interruption_keeps_what_was_measured(
     assert len(failures) == 1 and 'hall_0.png: not a picture' in failures[0]
 
 
+class Blinking(Halves):
+    """An estimator whose first answer is not finite."""
+
+    def predict(self, rgb):
+        prediction = super().predict(rgb)
+        if self.calls == 1:
+            raise ArithmeticError('the network gave values that are not finite')
+        return prediction
+
+
+def test_an_answer_that_is_not_finite_is_the_fault_of_its_frame(folder, tmp_path):
+    failures = evaluate(Blinking(), find_frames(folder)[:2], tmp_path / 'out', 'title')
+    assert failures == ['hall_0: the network gave values that are not finite']
+    found = json.loads((tmp_path / 'out' / 'evaluation.json').read_text())
+    assert [frame['name'] for frame in found['frames']] == ['hall_1']
+
+
 @pytest.mark.parametrize(
     ('content', 'message'),
     [('no json', 'frames.json is not as it should be'), ('{}', "KeyError('frames')")],

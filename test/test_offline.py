@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -19,7 +20,7 @@ from depth_pro_ros.offline.inputs import find_clips, unique_names
 from depth_pro_ros.offline.outputs import WRITERS
 from depth_pro_ros.offline.run import Settings
 from depth_pro_ros.offline.summary import Summary
-from depth_pro_ros.offline.video import count_frames, frame_rate, write_video
+from depth_pro_ros.offline.video import DEFAULT_RATE_HZ, count_frames, frame_rate, write_video
 
 
 class Estimator:
@@ -27,9 +28,10 @@ class Estimator:
 
     precision = 'fp32'
 
-    def __init__(self, interrupt_at: int | None = None) -> None:
+    def __init__(self, interrupt_at: int | None = None, weights_stamp: str = '') -> None:
         self.focals: list[float | None] = []
         self.interrupt_at = interrupt_at
+        self.weights_stamp = weights_stamp
 
     def predict(self, rgb, focal_px=None):
         if len(self.focals) == self.interrupt_at:
@@ -41,14 +43,27 @@ class Estimator:
         return DepthPrediction(depth_m, focal, fov_from_focal(focal, width), focal_px is None)
 
 
+class Blind(Estimator):
+    """Gives no finite answer to a black picture."""
+
+    def predict(self, rgb, focal_px=None):
+        if not rgb.any():
+            raise ArithmeticError('the network gave values that are not finite')
+        return super().predict(rgb, focal_px)
+
+
+def estimate(estimator, *arguments):
+    return estimate_files(lambda: estimator, *arguments)
+
+
 def picture(path, brightness=10, size=(32, 24), **more):
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new('RGB', size, (brightness,) * 3).save(path, **more)
 
 
-def make_video(path, frames=9):
+def make_video(path, frames=9, rate_hz=12.0):
     """Write a video whose frames get brighter: the focal lengths that the network tells too."""
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*'MJPG'), 12.0, (48, 32))
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*'MJPG'), rate_hz, (48, 32))
     for index in range(frames):
         writer.write(np.full((32, 48, 3), 20 * index, np.uint8))
     writer.release()
@@ -117,6 +132,10 @@ def test_the_focal_length_of_a_clip_forgives_frames_that_are_far_off():
     assert settle(Estimator(), [(white, 80.0), (black, 80.0)]).focal_px == 80.0
     with pytest.raises(ValueError, match='no picture'):
         settle(Estimator(), [])
+    dark = np.zeros((24, 32, 3), np.uint8)
+    assert settle(Blind(), [(white, None), (dark, None)]).focal_px == 300.0
+    with pytest.raises(ArithmeticError, match='not finite'):
+        settle(Blind(), [(dark, None)])
 
 
 def test_samples_are_spread_over_the_clip():
@@ -145,11 +164,11 @@ def records(output):
 
 def test_a_sequence_has_one_focal_length_unless_told_otherwise(folder, tmp_path):
     out = tmp_path / 'out'
-    assert estimate_files(Estimator(), [folder], out, Settings('w', formats=('npz',))) == []
+    assert estimate(Estimator(), [folder], out, Settings('w', formats=('npz',))) == []
     assert focals(out) == [90.0] * 5  # the median of 50 + 0, 20, 40, 60, 80
     assert records(out)['f0.png']['focal_source'] == 'network, median of the sequence'
     own = Settings('w', per_frame_focal=True, formats=('npz',))
-    assert estimate_files(Estimator(), [folder], out, own) == []
+    assert estimate(Estimator(), [folder], out, own) == []
     assert focals(out) == [50.0, 70.0, 90.0, 110.0, 130.0]  # not taken for finished
 
 
@@ -160,7 +179,7 @@ def test_exif_wins_over_the_focal_length_of_the_sequence(tmp_path):
         more = {'exif': exif} if index == 2 else {}
         picture(tmp_path / 'in' / f'f{index}.jpg', brightness=20 * index, **more)
     settings = Settings('w', formats=('npz',))
-    estimate_files(Estimator(), [tmp_path / 'in'], tmp_path / 'out', settings)
+    estimate(Estimator(), [tmp_path / 'in'], tmp_path / 'out', settings)
     exif_px = 28 * 40 / np.hypot(36, 24)
     found = focals(tmp_path / 'out')
     assert found[2] == pytest.approx(exif_px)
@@ -171,25 +190,28 @@ def test_a_run_that_was_cut_off_goes_on(folder, tmp_path):
     out = tmp_path / 'out'
     settings = Settings('w', formats=('npz', 'png'))
     with pytest.raises(KeyboardInterrupt):
-        estimate_files(Estimator(interrupt_at=5 + 3), [folder], out, settings)
+        estimate(Estimator(interrupt_at=5 + 3), [folder], out, settings)
     assert len(list(out.glob('*.json'))) == len(records(out)) == 3
     (out / 'f1.npz').unlink()  # lost since
     picture(folder / 'f5.png', brightness=250)  # would change the median
     again = Estimator()
-    estimate_files(again, [folder], out, settings)
+    estimate(again, [folder], out, settings)
     assert again.focals == [90.0] * 4  # f1, f3, f4, f5, with the focal length of before
     assert focals(out) == [90.0] * 6 and len(records(out)) == 6
     assert not list(out.glob('.*'))
 
     nothing = Estimator()
-    estimate_files(nothing, [folder], out, settings)
+    estimate(nothing, [folder], out, settings)
     assert nothing.focals == []
     os.utime(folder / 'f0.png')  # a newer picture
     os.utime(out / 'f0.json', (1, 1))
-    estimate_files(nothing, [folder], out, settings)
+    estimate(nothing, [folder], out, settings)
     assert len(nothing.focals) == 1
-    estimate_files(nothing, [folder], out, Settings('other', formats=('npz', 'png')))
+    estimate(nothing, [folder], out, Settings('other', formats=('npz', 'png')))
     assert len(nothing.focals) == 1 + 5 + 1 + 6  # all anew: samples and pictures
+    learned = Estimator(weights_stamp='trained again since')
+    estimate(learned, [folder], out, Settings('other', formats=('npz', 'png')))
+    assert len(learned.focals) == 6 + 6
 
 
 @pytest.mark.parametrize('per_frame', [False, True])
@@ -197,7 +219,7 @@ def test_a_video_keeps_its_frames_and_its_focal_length(tmp_path, per_frame):
     make_video(tmp_path / 'clip.avi')
     out = tmp_path / 'out'
     settings = Settings('w', per_frame_focal=per_frame, formats=('npz',))
-    assert estimate_files(Estimator(), [tmp_path / 'clip.avi'], out, settings) == []
+    assert estimate(Estimator(), [tmp_path / 'clip.avi'], out, settings) == []
     assert count_frames(out / 'clip_depth.mp4') == 9
     assert frame_rate(out / 'clip_depth.mp4') == pytest.approx(12.0)
     video = cv2.VideoCapture(str(out / 'clip_depth.mp4'))
@@ -220,14 +242,14 @@ def test_a_video_that_was_cut_off_goes_on_with_the_same_focal_length(tmp_path):
     make_video(tmp_path / 'clip.avi')
     out = tmp_path / 'out'
     with pytest.raises(KeyboardInterrupt):
-        estimate_files(Estimator(9 + 4), [tmp_path / 'clip.avi'], out, Settings('w'))
+        estimate(Estimator(9 + 4), [tmp_path / 'clip.avi'], out, Settings('w'))
     assert not list(out.glob('*.mp4')) and not list(out.glob('*.json'))
     again = Estimator()
-    estimate_files(again, [tmp_path / 'clip.avi'], out, Settings('w'))
+    estimate(again, [tmp_path / 'clip.avi'], out, Settings('w'))
     assert len(again.focals) == 5 and len(set(again.focals)) == 1  # no samples, five frames
     assert count_frames(out / 'clip_depth.mp4') == 9
     assert {path.name for path in out.iterdir()} == {'clip_depth.mp4', 'clip.json', 'summary.jsonl'}
-    estimate_files(again, [tmp_path / 'clip.avi'], out, Settings('w'))
+    estimate(again, [tmp_path / 'clip.avi'], out, Settings('w'))
     assert len(again.focals) == 5
 
 
@@ -237,7 +259,7 @@ def test_bad_files_are_listed_and_the_others_done(folder, tmp_path):
     (folder / 'noise.avi').write_bytes(b'RIFF' + bytes(1000))
     out = tmp_path / 'out'
     settings = Settings('w', formats=('png16',))
-    failures = estimate_files(Estimator(), [folder], out, settings)
+    failures = estimate(Estimator(), [folder], out, settings)
     assert len(failures) == 3
     assert {failure.split(': ')[0].rsplit('/')[-1] for failure in failures} == {
         'f1.png',
@@ -247,16 +269,35 @@ def test_bad_files_are_listed_and_the_others_done(folder, tmp_path):
     assert len(list(out.glob('*_mm.png'))) == 4
     assert records(out)['f1.png']['status'] == 'failed'
     picture(folder / 'f1.png', brightness=20)  # repaired
-    failures = estimate_files(Estimator(), [folder], out, settings)
+    failures = estimate(Estimator(), [folder], out, settings)
     assert len(failures) == 2 and records(out)['f1.png']['status'] == 'done'
     assert len((out / 'summary.jsonl').read_text().splitlines()) == 7
+
+
+def test_an_answer_that_is_not_finite_is_the_fault_of_its_frame(folder, tmp_path):
+    make_video(tmp_path / 'clip.avi')  # its first frame is black, too
+    out, settings = tmp_path / 'out', Settings('w', formats=('npz',))
+    failures = estimate(Blind(), [tmp_path / 'clip.avi', folder], out, settings)
+    message = 'the network gave values that are not finite'
+    assert failures == [f'{tmp_path}/clip.avi: {message}', f'{folder}/f0.png: {message}']
+    assert focals(out) == [100.0] * 4  # the median of 50 + 20, 40, 60, 80
+
+
+def test_weights_are_not_loaded_for_files_that_are_not_there(tmp_path):
+    def load():
+        raise AssertionError
+
+    absent = tmp_path / 'absent_1.png', tmp_path / 'absent.mp4'
+    failures = estimate_files(load, absent, tmp_path / 'out', Settings('w'))
+    assert failures == [f'{path}: No such file or directory' for path in absent]
+    assert [record['status'] for record in records(tmp_path / 'out').values()] == ['failed'] * 2
 
 
 def test_every_format_is_read_back(tmp_path):
     openexr = pytest.importorskip('OpenEXR')
     picture(tmp_path / 'a.b.png')
     out = tmp_path / 'out'
-    estimate_files(Estimator(), [tmp_path / 'a.b.png'], out, Settings('w', formats=(*WRITERS,)))
+    estimate(Estimator(), [tmp_path / 'a.b.png'], out, Settings('w', formats=(*WRITERS,)))
     depth_m = np.load(out / 'a.b.npz')['depth_m']
     with openexr.File(str(out / 'a.b.exr')) as file:
         np.testing.assert_array_equal(file.channels()['Z'].pixels, depth_m)
@@ -273,7 +314,7 @@ def test_a_folder_that_cannot_be_written_is_said_before_anything_is_computed(fol
     (tmp_path / 'file').write_text('')
     estimator = Estimator()
     with pytest.raises(WriteError, match='cannot write into'):
-        estimate_files(estimator, [folder], tmp_path / 'file' / 'out', Settings('w'))
+        estimate(estimator, [folder], tmp_path / 'file' / 'out', Settings('w'))
     assert estimator.focals == []
 
 
@@ -281,19 +322,19 @@ def test_results_of_another_input_are_not_overwritten(tmp_path, monkeypatch):
     for name in 'ab':
         picture(tmp_path / name / 'x.png', brightness=ord(name))
     out, settings = tmp_path / 'out', Settings('w', formats=('npz',))
-    estimate_files(Estimator(), [tmp_path / 'a' / 'x.png'], out, settings)
+    estimate(Estimator(), [tmp_path / 'a' / 'x.png'], out, settings)
     before = {path.name: path.read_bytes() for path in out.iterdir()}
     estimator = Estimator()
     message = f'{out}/x.json belongs to {tmp_path}/a/x.png, and .*/b/x.png would take its place'
     with pytest.raises(WriteError, match=message):
-        estimate_files(estimator, [tmp_path / 'b'], out, settings)
+        estimate(estimator, [tmp_path / 'b'], out, settings)
     assert estimator.focals == []
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
     monkeypatch.chdir(tmp_path / 'a')  # the same file, named from elsewhere: finished
-    assert estimate_files(estimator, ['x.png'], out, settings) == [] and estimator.focals == []
+    assert estimate(estimator, ['x.png'], out, settings) == [] and estimator.focals == []
     (out / 'x.json').write_text('{"shapes": []}')  # what another program keeps beside a picture
     with pytest.raises(WriteError, match='belongs to something else'):
-        estimate_files(estimator, ['x.png'], out, settings)
+        estimate(estimator, ['x.png'], out, settings)
 
 
 def test_results_do_not_overwrite_inputs(tmp_path):
@@ -302,9 +343,9 @@ def test_results_do_not_overwrite_inputs(tmp_path):
     before, estimator = (tmp_path / 'x_depth.png').read_bytes(), Estimator()
     inputs = sorted(tmp_path.glob('*.png'))
     with pytest.raises(WriteError, match='x_depth.png is an input, and .*/x.png would take its'):
-        estimate_files(estimator, inputs, tmp_path, Settings('w'))
+        estimate(estimator, inputs, tmp_path, Settings('w'))
     assert estimator.focals == [] and (tmp_path / 'x_depth.png').read_bytes() == before
-    assert estimate_files(estimator, inputs, tmp_path, Settings('w', formats=('npz',))) == []
+    assert estimate(estimator, inputs, tmp_path, Settings('w', formats=('npz',))) == []
 
 
 def test_what_is_there_of_another_video_is_not_thrown_away(tmp_path):
@@ -312,11 +353,11 @@ def test_what_is_there_of_another_video_is_not_thrown_away(tmp_path):
         (tmp_path / name).mkdir()
         make_video(tmp_path / name / 'clip.avi')
     with pytest.raises(KeyboardInterrupt):
-        estimate_files(Estimator(9 + 4), [tmp_path / 'a'], tmp_path / 'out', Settings('w'))
+        estimate(Estimator(9 + 4), [tmp_path / 'a'], tmp_path / 'out', Settings('w'))
     with pytest.raises(WriteError, match='belongs to .*/a/clip.avi'):
-        estimate_files(Estimator(), [tmp_path / 'b'], tmp_path / 'out', Settings('w'))
+        estimate(Estimator(), [tmp_path / 'b'], tmp_path / 'out', Settings('w'))
     again = Estimator()
-    assert estimate_files(again, [tmp_path / 'a'], tmp_path / 'out', Settings('w')) == []
+    assert estimate(again, [tmp_path / 'a'], tmp_path / 'out', Settings('w')) == []
     assert len(again.focals) == 5
 
 
@@ -329,6 +370,9 @@ def test_a_video_that_does_not_come_out_whole_is_no_result(tmp_path, monkeypatch
         def __init__(self, *args):
             pass
 
+        def isOpened(self):  # noqa: N802
+            return True
+
         def write(self, frame):
             pass
 
@@ -339,6 +383,41 @@ def test_a_video_that_does_not_come_out_whole_is_no_result(tmp_path, monkeypatch
     with pytest.raises(WriteError, match='disk full'):
         write_video(tmp_path / 'v.mp4', [tmp_path / '0.jpg'], 10.0)
     assert [path.name for path in tmp_path.iterdir()] == ['0.jpg']
+
+
+@pytest.mark.parametrize(
+    ('told_hz', 'rate_hz'),
+    [(119.8765, 119.88), (999.876, 999.9), (23.976, 23.976), (30000 / 1001, 29.97), (0.5, 0.5)],
+)
+def test_mpeg_4_gets_a_rate_that_it_can_tell(tmp_path, told_hz, rate_hz):
+    picture(tmp_path / '0.jpg', size=(64, 48))
+    write_video(tmp_path / 'v.mp4', [tmp_path / '0.jpg'] * 4, told_hz)
+    assert frame_rate(tmp_path / 'v.mp4') == pytest.approx(rate_hz, abs=1e-3)
+
+
+def test_a_video_that_cannot_be_opened_for_writing_is_said(tmp_path):
+    picture(tmp_path / '0.jpg', size=(64, 48))
+    with pytest.raises(
+        WriteError, match=r'v.mp4: OpenCV opens no MPEG-4 video of 64x48 at 1e-05 Hz'
+    ):
+        write_video(tmp_path / 'v.mp4', [tmp_path / '0.jpg'], 1e-5)
+    assert [path.name for path in tmp_path.iterdir()] == ['0.jpg']
+
+
+def test_a_thousand_frames_a_second_are_a_placeholder(tmp_path):
+    for rate_hz, found_hz in ((1000.0, DEFAULT_RATE_HZ), (500.0, 500.0)):
+        make_video(tmp_path / 'clip.avi', rate_hz=rate_hz)
+        assert frame_rate(tmp_path / 'clip.avi') == pytest.approx(found_hz)
+
+
+def test_a_time_in_the_name_of_a_video_is_no_protocol(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    name = '2024-05-01T12:30:00'
+    make_video(tmp_path / f'{name}.avi')
+    assert estimate(Estimator(), [f'{name}.avi'], Path('out'), Settings('w')) == []
+    assert count_frames(Path('out', f'{name}_depth.mp4')) == 9
+    (tmp_path / f'{name}_depth.mp4').symlink_to(tmp_path / 'out' / f'{name}_depth.mp4')
+    assert frame_rate(Path(f'{name}_depth.mp4')) == pytest.approx(12.0)
 
 
 def test_what_is_no_video_is_said(tmp_path):

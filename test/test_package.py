@@ -5,9 +5,11 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
+import venv
 from pathlib import Path
 
 import pytest
@@ -30,6 +32,33 @@ def test_every_photograph_has_a_source_and_a_licence():
     readme, notice = (photos / 'README.md').read_text(), (ROOT / 'NOTICE').read_text()
     for photo in photos.glob('*.jpg'):
         assert photo.name in readme and photo.name in notice, photo
+
+
+def test_an_environment_of_another_folder_is_made_anew(tmp_path, monkeypatch):
+    spec = importlib.util.spec_from_file_location('setup_venv', ROOT / 'tools' / 'setup_venv.py')
+    setup = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(setup)
+    here, there, moved, copied = (tmp_path / name / '.venv' for name in ('a', 'b', 'c', 'd'))
+    for folder in (here, there):
+        venv.create(folder, symlinks=True)
+        pip = folder / 'bin' / 'pip'
+        say = "import sys; print(f'pip 24.0 from {sys.prefix}/lib/site-packages/pip')"
+        pip.write_text(f'#!{folder}/bin/python\n{say}\n')
+        pip.chmod(0o755)
+    shutil.move(there, moved)
+    shutil.copytree(here, copied, symlinks=True)
+    fits = {}
+    for folder in (here, moved, copied):
+        monkeypatch.setattr(setup, 'VENV', folder)
+        monkeypatch.setattr(setup, 'STAMP', folder / 'setup-stamp')
+        fits[folder] = setup.fits('wheels jazzy')
+    assert fits == {here: True, moved: False, copied: False}
+    stamp = setup.fingerprint('wheels jazzy')
+    shutil.copytree(ROOT / 'tools', tmp_path / 'tools')
+    for name in ('constraints.txt', 'setup.py'):
+        shutil.copy(ROOT / name, tmp_path)
+    monkeypatch.setattr(setup, 'ROOT', tmp_path)
+    assert setup.fingerprint('wheels jazzy') != stamp
 
 
 @pytest.fixture

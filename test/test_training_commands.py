@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import sys
 
 import bag_helpers
 import cv2
@@ -12,6 +13,7 @@ from networks import MINIATURE, lively_network
 
 from depth_pro_ros import cli
 from depth_pro_ros.bags.options import BagError
+from depth_pro_ros.commands import training as commands
 from depth_pro_ros.compressed_depth import encode_depth
 from depth_pro_ros.network import DepthPro, DepthProConfig
 from depth_pro_ros.network.checkpoint import load_network, read_record, save_network
@@ -160,6 +162,13 @@ def test_bad_input_ends_in_one_line(tmp_path, capsys):
         assert message in error and 'Traceback' not in error
 
 
+def test_a_missing_library_is_said_before_training_not_after(tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'matplotlib.figure', None)
+    where = ['--data', str(tmp_path), '--output', str(tmp_path / 'x.safetensors')]
+    assert cli.main(['train', '--init', 'none', *where]) == 1
+    assert "pip install 'depth_pro_ros[train]'" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize('grids', [(64, 128), (128, 64)])
 def test_a_network_takes_over_what_fits_another_size(grids):
     source, target = (DepthPro(dataclasses.replace(MINIATURE, tile_size=t)) for t in grids)
@@ -235,6 +244,38 @@ def test_a_bag_without_depth_or_focal_length_says_so(tmp_path):
     assert (open_frames(bag, focal_px=60)[0].depth_m == 1).all()
 
 
+def test_a_calibration_that_does_not_fit_is_said_and_damaged_pictures_are_told_of(tmp_path, capsys):
+    times_ns = [i * bag_helpers.PERIOD_NS for i in range(3)]
+    images = [(time, bag_helpers.compressed_image(i)) for i, time in enumerate(times_ns)]
+    images[1] = (times_ns[1], bag_helpers.compressed_image(1, data=b'\xff\xd8 no'))
+    depths = [(time, bag_helpers.raw_image(i, '32FC1')) for i, time in enumerate(times_ns)]
+    topics = {
+        '/camera/image_raw/compressed': (bag_helpers.COMPRESSED, images),
+        '/camera/camera_info': (bag_helpers.INFO, [(0, bag_helpers.camera_info(0, height=64))]),
+        '/camera/depth': (bag_helpers.IMAGE, depths),
+    }
+    bag = bag_helpers.write_bag(tmp_path / 'bag', topics)
+    with pytest.raises(BagError, match='camera_info is for 64x64, .*: give --focal-px'):
+        open_frames(bag)
+    assert len(open_frames(bag, focal_px=60)) == len(list(open_pictures(bag))) == 2
+    assert capsys.readouterr().out.count('left out: /camera/image_raw/compressed') == 2
+
+
+def test_distil_takes_topic_and_every_of_its_held_out_bag_too(
+    tmp_path, depth_bag, miniature, monkeypatch
+):
+    found = []
+    monkeypatch.setattr(commands, 'run_stages', lambda *given: found.append(given) or 0)
+    weights = tmp_path / 'weights.safetensors'
+    save_network(weights, lively_network(MINIATURE), {})
+    command = ['distil', '--teacher', str(weights), '--student', str(weights)]
+    command += ['--images', str(depth_bag)]
+    command += ['--held-out', str(depth_bag), '--every', '2', '--topic', '/camera/image_raw']
+    assert cli.main([*command, '--output', str(tmp_path / 'out.safetensors')]) == 0
+    _, _, frames, held_out, _ = found[0]
+    assert len(frames) == len(held_out) == 3
+
+
 def test_a_teacher_labels_the_pictures_of_a_bag(tmp_path, depth_bag):
     teacher = lively_network(MINIATURE)
     label(teacher, open_pictures(depth_bag), tmp_path / 'labels', {'teacher': 'a'})
@@ -256,8 +297,11 @@ def test_labelling_goes_on_where_it_was_cut_off(tmp_path, monkeypatch):
     asked = []
     known = distil.answer
     monkeypatch.setattr(distil, 'answer', lambda t, rgb: asked.append(rgb) or known(t, rgb))
-    label(teacher, pictures, folder, {'teacher': 'a'})
-    assert len(asked) == 2 and len(open_frames(folder)) == 5
+    new = np.full((48, 64, 3), 250, np.uint8)  # shifts all others
+    label(teacher, [new, *pictures], folder, {'teacher': 'a'})
+    assert len(asked) == 3
+    levels = [frame.rgb.mean() for frame in open_frames(folder).some()]
+    np.testing.assert_allclose(levels, [250, 0, 40, 80, 120, 160], atol=1)
     with pytest.raises(ValueError, match='of another teacher'):
         label(teacher, pictures, folder, {'teacher': 'b'})
 

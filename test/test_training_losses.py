@@ -11,11 +11,6 @@ def ramp(slope: float, size: int = 16) -> torch.Tensor:
     return (slope * torch.arange(size, dtype=torch.float32)).expand(1, 1, size, size).clone()
 
 
-def test_mean_absolute_error():
-    c, target = torch.tensor([1.0, 2.0, 4.0]), torch.tensor([1.0, 3.0, 1.0])
-    torch.testing.assert_close(losses.mean_absolute_error(c, target), torch.tensor(4 / 3))
-
-
 def test_log_error_and_what_sky_costs_at_most():
     c, target = torch.tensor([0.45, 0.95]), torch.tensor([0.2, 0.0])
     expected = torch.tensor((2.0, 20.0)).log().mean()

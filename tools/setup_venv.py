@@ -94,23 +94,28 @@ def check_python(uses_wheels: bool) -> None:
 
 
 def fingerprint(ros: str) -> str:
-    """Gives a digest of everything the content of .venv depends on."""
-    digest = hashlib.sha256(f'{ros} {sys.version_info[:2]}'.encode())
+    """Gives a digest of everything the content of .venv depends on, its folder included."""
+    digest = hashlib.sha256(f'{ros} {sys.version_info[:2]} {ROOT}'.encode())
     for name in ('constraints.txt', 'setup.py', 'tools/setup_venv.py'):
         digest.update((ROOT / name).read_bytes())
     return f'{ros}\n{digest.hexdigest()}'
 
 
 def fits(ros: str) -> bool:
-    """Tells whether the .venv there is whole, of this Python, and was not made for another ROS."""
+    """Tells whether the .venv there is whole, of this Python, and was not made for another ROS.
+
+    Nor in another folder: the programs in it would start that one's Python, if there still is one.
+    """
     try:
-        subprocess.run([PYTHON, '-m', 'pip', '--version'], check=True, capture_output=True)
+        command = [VENV / 'bin' / 'pip', '--version']
+        pip = subprocess.check_output(command, stderr=subprocess.DEVNULL, text=True)
         config = (VENV / 'pyvenv.cfg').read_text()
     except (OSError, subprocess.CalledProcessError):
         return False
     system = str(ros.startswith('sourced')).lower()
     return (
-        'version = {}.{}.'.format(*sys.version_info[:2]) in config
+        f' from {VENV}/' in pip
+        and 'version = {}.{}.'.format(*sys.version_info[:2]) in config
         and f'include-system-site-packages = {system}' in config
         and not (STAMP.exists() and STAMP.read_text().splitlines()[:1] != [ros])
     )

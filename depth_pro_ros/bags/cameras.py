@@ -74,13 +74,16 @@ def find_camera(bag: Bag, found: Survey, options: BagOptions, estimator: DepthEs
         hint = ', taken as rectified: else use --rectify' if distorted else ''
         return Camera(f'CameraInfo{hint}', infos=found.infos)
     estimates = []
+    fault: Exception | None = None
     for index in samples(len(found.times_ns)):
         time_ns = found.times_ns[index]
         for message in bag.messages([found.images], time_ns, time_ns + 1):
             try:
                 estimates.append(estimator.predict(picture(parsed(message))).fov_deg)
-            except ValueError:
-                continue  # reported when its turn comes
+            except (ValueError, ArithmeticError) as error:
+                fault = error  # reported when its turn comes
     if not estimates:
-        raise BagError(f'{bag.path}: none of the images on {found.images.topic} can be decoded')
+        raise BagError(
+            f'{bag.path}: none of the images on {found.images.topic} can be used; the last: {fault}'
+        )
     return Camera('field-of-view head', fov_deg=statistics.median(estimates))

@@ -61,7 +61,8 @@ def convert_bag(
 
     output: a folder, or one file where its suffix is that of a storage. It has this name only once
     it is whole. load: gives the estimator; called when all of the bag has been found readable.
-    Raises BagError. An image that cannot be decoded is left out and reported.
+    Raises BagError. An image that cannot be decoded, or whose depth is not finite, is left out and
+    reported.
     """
     storage = options.storage_of(output)
     with open_bag(source) as bag, aside(output) as folder:
@@ -124,7 +125,7 @@ class DepthWriter:
             msg = parsed(message)
             view = self._camera.view(picture(msg), msg.header.stamp, self._options.rectify)
             depth_m = self._estimator.predict(view.rgb, view.intrinsics.fx).depth_m
-        except ValueError as error:
+        except (ValueError, ArithmeticError) as error:
             self.faults.append(f'image of {message.time_ns * 1e-9:.3f} s: {error}')
             return
         for kind, data in output_messages(msg.header, view, depth_m, self._options):
@@ -156,5 +157,5 @@ def explained(source: Path) -> Iterator[None]:
     """Turn an estimator that cannot go on into a BagError."""
     try:
         yield
-    except (OutOfMemoryError, ArithmeticError) as error:
+    except OutOfMemoryError as error:
         raise BagError(f'{source}: {error}') from error

@@ -51,6 +51,8 @@ def find_jobs(source: Path, output: Path) -> list[Job]:
     if not source.exists():
         raise BagError(f'{source} does not exist')
     if source.is_file() or is_bag(source):
+        if source.resolve().is_relative_to(output.resolve()):
+            raise BagError(f'{output} is, or holds, the bag that is read: choose another name')
         return [Job(source, output)]
     bags = sorted(path for path in source.iterdir() if is_bag(path))
     if not bags:

@@ -49,12 +49,14 @@ def run_estimate(args: argparse.Namespace) -> int:
     from depth_pro_ros.offline.estimate import estimate_files
     from depth_pro_ros.offline.run import Settings
 
+    def load() -> DepthEstimator:
+        return DepthEstimator.from_pretrained(
+            args.weights, args.device, args.precision, args.memory
+        )
+
     formats = tuple(args.format) if args.format else None
     settings = Settings(args.weights, args.focal_px, args.per_frame_focal, formats)
-    estimator = DepthEstimator.from_pretrained(
-        args.weights, args.device, args.precision, args.memory
-    )
-    return report(estimate_files(estimator, args.inputs, args.output, settings))
+    return report(estimate_files(load, args.inputs, args.output, settings))
 
 
 def add_evaluate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -38,7 +38,7 @@ def add_focal_option(parser: argparse.ArgumentParser, otherwise: str) -> None:
     parser.add_argument('--focal-px', type=positive(float), help=told)
 
 
-def positive(kind: Callable[[str], Number]) -> Callable[[str], Number]:
+def positive(kind: type[Number]) -> Callable[[str], Number]:
     """Give what argparse reads a positive number of a kind with."""
 
     def read(text: str) -> Number:
@@ -47,6 +47,7 @@ def positive(kind: Callable[[str], Number]) -> Callable[[str], Number]:
             raise argparse.ArgumentTypeError(f'{text} must be positive')
         return number
 
+    read.__name__ = kind.__name__  # argparse says it of what is no number
     return read
 
 

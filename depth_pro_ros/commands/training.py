@@ -50,6 +50,8 @@ def run_rooms(args: argparse.Namespace) -> int:
     """Render."""
     from depth_pro_ros.training.rooms import rooms
 
+    if args.preview:
+        check_output('--preview', args.preview, '.png')
     rooms(
         args.count,
         args.output,
@@ -155,7 +157,7 @@ def run_train(args: argparse.Namespace) -> int:
     from depth_pro_ros.training.sources import open_frames
     from depth_pro_ros.training.start import start_network
 
-    check_output(args.output)
+    check_training(args.output)
     if args.freeze_vit and args.init == 'none':
         raise ValueError('--freeze-vit would keep a random ViT: give --init weights that know more')
     network = start_network(args.init, args.preset, args.tile_size)
@@ -179,7 +181,7 @@ def run_distil(args: argparse.Namespace) -> int:
     from depth_pro_ros.training.sources import LABELS, open_frames, open_pictures
     from depth_pro_ros.training.start import start_network
 
-    check_output(args.output)
+    check_training(args.output)
     student, path = start_network(args.student), find_weights(args.teacher)
     teacher = load_network(path).float().to('cuda' if torch.cuda.is_available() else 'cpu')
     labels = args.output.with_suffix(LABELS)
@@ -189,15 +191,25 @@ def run_distil(args: argparse.Namespace) -> int:
     del teacher
     frames, held_out = open_frames(labels).hold_out()
     if args.held_out:
-        frames, held_out = open_frames(labels), open_frames(args.held_out)
+        frames = open_frames(labels)
+        held_out = open_frames(args.held_out, args.topic, every=args.every)
     return run_stages(args, student, frames, held_out, origin)
 
 
-def check_output(output: Path) -> None:
-    """Raise ValueError where the weights could not be found again under their name."""
-    if output.suffix != '.safetensors':
-        raise ValueError(f'--output {output} must end in .safetensors')
-    output.parent.mkdir(parents=True, exist_ok=True)
+def check_training(output: Path) -> None:
+    """Raise now what would else be raised after hours: no place for the weights, no matplotlib."""
+    import matplotlib.figure  # noqa: F401
+
+    check_output('--output', output, '.safetensors')
+
+
+def check_output(option: str, path: Path, suffix: str) -> None:
+    """Make the folder of a file. Raises ValueError for another suffix, WriteError."""
+    from depth_pro_ros.images import prepare_folder
+
+    if path.suffix != suffix:
+        raise ValueError(f'{option} {path} must end in {suffix}')
+    prepare_folder(path.parent)
 
 
 def run_stages(

@@ -6,9 +6,10 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from depth_pro_ros.cache import cache_folder
 from depth_pro_ros.doctor.check import Check
 from depth_pro_ros.network.config import DepthProConfig
-from depth_pro_ros.network.weights import DOWNLOADS, cache_folder, find_weights, sha256
+from depth_pro_ros.network.weights import DOWNLOADS, find_weights, sha256
 
 if TYPE_CHECKING:
     import torch

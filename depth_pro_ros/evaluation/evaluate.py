@@ -17,6 +17,8 @@ from depth_pro_ros.evaluation.sheet import ContactSheet
 from depth_pro_ros.evaluation.table import as_json, as_markdown, as_rich, make_rows
 from depth_pro_ros.images import ImageError, prepare_folder, write_aside, write_png
 
+BAD_FRAME = (DataError, ImageError, OSError, OutOfMemoryError, ValueError, ArithmeticError)
+"""What one frame can be at fault for; the others are measured all the same."""
 WIDEST = 300
 """Columns of text that a table may take."""
 
@@ -46,7 +48,7 @@ def evaluate(
                     truth = dataclasses.replace(truth, focal_px=focal_px)
                 prediction = estimator.predict(truth.rgb)
                 found = score(frame, truth, prediction.depth_m, prediction.focal_px)
-            except (DataError, ImageError, OSError, OutOfMemoryError, ValueError) as error:
+            except BAD_FRAME as error:
                 failures.append(f'{frame.name}: {error}')
                 continue
             scores.append(found)

@@ -6,7 +6,6 @@ import dataclasses
 import fcntl
 import hashlib
 import http.client
-import os
 import sys
 import urllib.error
 import urllib.request
@@ -15,6 +14,8 @@ from importlib.resources import files
 from pathlib import Path
 
 from tqdm import tqdm
+
+from depth_pro_ros.cache import cache_folder
 
 CHUNK = 1 << 20
 
@@ -45,12 +46,6 @@ DOWNLOADS = {
     )
 }
 NAMES = ('small', *DOWNLOADS)
-
-
-def cache_folder() -> Path:
-    """Give the folder of downloaded weights, `$XDG_CACHE_HOME/depth_pro_ros`."""
-    base = os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache'
-    return Path(base) / 'depth_pro_ros'
 
 
 def find_weights(weights: str) -> Path:
@@ -134,6 +129,12 @@ def check_answer(headers: Message, start: int, size: int) -> None:
     expected = f'bytes {start}-{size - 1}/{size}'
     if length != size - start or (stretch is not None and stretch != expected):
         raise OSError(f'the server offers {length} bytes instead of {size - start}')
+
+
+def file_stamp(path: Path) -> str:
+    """Tell what a file holds now from what it held before it was last written, at once."""
+    status = path.stat()
+    return f'{status.st_size} bytes, written {status.st_mtime_ns * 1e-9:.6f}'
 
 
 def sha256(path: Path) -> str:

@@ -44,16 +44,22 @@ def settle(
     """Give the median focal length of some pictures, and the range of their depth with it.
 
     pictures: each with its focal length in pixels; None asks the network. Raises as
-    DepthEstimator.predict, and ValueError without a picture.
+    DepthEstimator.predict, but ArithmeticError only where no answer is finite; ValueError without
+    a picture.
     """
     focals, depths = [], []
+    fault: Exception = ValueError('no picture that can be read')
     for rgb, focal_px in pictures:
-        prediction = estimator.predict(rgb, focal_px)
+        try:
+            prediction = estimator.predict(rgb, focal_px)
+        except ArithmeticError as error:
+            fault = error
+            continue  # reported when its turn comes
         focals.append(prediction.focal_px)
         depth_m = prediction.depth_m[::COLOUR_STRIDE, ::COLOUR_STRIDE].ravel()
         depths.append(depth_m / np.float32(prediction.focal_px))
     if not focals:
-        raise ValueError('no picture that can be read')
+        raise fault
     focal = float(np.median(focals))
     near_m, far_m = depth_range(np.concatenate(depths) * np.float32(focal))
     return Settled(focal, near_m, far_m)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tqdm import tqdm
@@ -25,32 +26,51 @@ from depth_pro_ros.offline.videos import VideoFiles, estimate_video
 
 
 def estimate_files(
-    estimator: DepthEstimator, inputs: Sequence[str | Path], output: Path, settings: Settings
+    load: Callable[[], DepthEstimator],
+    inputs: Sequence[str | Path],
+    output: Path,
+    settings: Settings,
 ) -> list[str]:
     """Write the depth of pictures, folders, patterns and videos into the folder `output`.
 
-    Finished files of an earlier run are skipped. `summary.jsonl` has a line for each file.
-    Returns a message for each file that failed; all the others are done, unless the disk is full.
-    Raises WriteError where `output` cannot be written at all, or a result would overwrite an input
-    or the result of another one.
+    load: gives the estimator; not called where there is no file. Finished files of an earlier run
+    are skipped. `summary.jsonl` has a line for each file. Returns a message for each file that
+    failed; all the others are done, unless the disk is full. Raises WriteError where `output`
+    cannot be written at all, or a result would overwrite an input or the result of another one.
     """
     check_formats(settings.formats or ())
     prepare_folder(output)
     clips, failures = find_clips(inputs, output)
     check_names(clips, output, settings.formats)
     clips, lengths, unreadable = measure(clips)
+    estimated = estimate_clips(load, clips, lengths, output, settings) if clips else ()
     summary = Summary(output / 'summary.jsonl')
+    try:
+        for record in itertools.chain(unreadable, estimated):
+            summary.add(record)
+            failures += [record['error']] if record['status'] == 'failed' else []
+        summary.close()
+    except WriteError as error:
+        failures.append(str(error))
+    return failures
+
+
+def estimate_clips(
+    load: Callable[[], DepthEstimator],
+    clips: Sequence[Clip],
+    lengths: Sequence[int],
+    output: Path,
+    settings: Settings,
+) -> Records:
+    """Estimate clips of so many frames, one after the other."""
+    estimator = load()
     with tqdm(total=sum(lengths), unit='frame') as bar:
         run = Run(estimator, output, settings, bar)
-        try:
-            for records in [unreadable, *(start(run, *each) for each in zip(clips, lengths))]:
-                for record in records:
-                    summary.add(record)
-                    failures += [record['error']] if record['status'] == 'failed' else []
-            summary.close()
-        except WriteError as error:
-            failures.append(str(error))
-    return failures
+        for clip, length in zip(clips, lengths):
+            if clip.is_video:
+                yield from estimate_video(run, clip.sources[0], length)
+            else:
+                yield from estimate_pictures(run, clip)
 
 
 def check_names(clips: Sequence[Clip], output: Path, formats: Sequence[str] | None) -> None:
@@ -76,22 +96,25 @@ def misplaced(source: Source, path: Path, owner: str) -> WriteError:
     )
 
 
-def start(run: Run, clip: Clip, length: int) -> Records:
-    """Begin a clip; nothing is computed before its first record is asked for."""
-    if clip.is_video:
-        return estimate_video(run, clip.sources[0], length)
-    return estimate_pictures(run, clip)
-
-
 def measure(clips: Sequence[Clip]) -> tuple[list[Clip], list[int], Records]:
-    """Count the frames of each clip; records of the videos that have none come apart."""
+    """Count the frames of each clip; records of missing files and empty videos come apart."""
     good, lengths, bad = [], [], []
     for clip in clips:
+        first = clip.sources[0].path
         try:
-            length = count_frames(clip.sources[0].path) if clip.is_video else len(clip.sources)
+            check_is_there(first)
+            length = count_frames(first) if clip.is_video else len(clip.sources)
         except ImageError as error:
-            bad.append(failed(clip.sources[0].path, error))
+            bad.append(failed(first, error))
         else:
             good.append(clip)
             lengths.append(length)
     return good, lengths, iter(bad)
+
+
+def check_is_there(path: Path) -> None:
+    """Raise ImageError where there is no file of that name."""
+    try:
+        path.stat()
+    except OSError as error:
+        raise ImageError(f'{path}: {error.strerror}') from error

@@ -7,6 +7,7 @@ import glob
 import itertools
 import os
 import re
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -107,16 +108,16 @@ def clip_key(path: Path) -> object:
 
 def unique_names(paths: Sequence[Path]) -> list[str]:
     """Give each path a name for its results: its stem, with folder and ending where two clash."""
-    stems = [path.stem for path in paths]
+    stems = Counter(path.stem for path in paths)
     longer = [
         path.stem
-        if stems.count(path.stem) == 1
+        if stems[path.stem] == 1
         else '_'.join([path.parent.name, path.stem, path.suffix[1:]]).strip('_')
         for path in paths
     ]
-    taken, names = set(longer), []
+    counts, taken, names = Counter(longer), set(longer), []
     for name in longer:
-        if longer.count(name) > 1:
+        if counts[name] > 1:
             numbered = (f'{name}_{index}' for index in itertools.count())
             name = next(each for each in numbered if each not in taken)
         taken.add(name)

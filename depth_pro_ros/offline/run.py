@@ -17,7 +17,7 @@ from depth_pro_ros.offline.inputs import Source, file_key
 from depth_pro_ros.offline.outputs import Range, read_record
 from depth_pro_ros.offline.summary import Record
 
-BAD_FILE = (ImageError, OutOfMemoryError, ValueError)
+BAD_FILE = (ImageError, OutOfMemoryError, ValueError, ArithmeticError)
 """What one file can be at fault for; the others are done all the same."""
 
 
@@ -26,7 +26,7 @@ class Settings:
     """What a user asks for."""
 
     weights: str
-    """As the user names them; results of other weights are made anew."""
+    """As the user names them; results of others, or of another file of that name, are made anew."""
     focal_px: float | None = None
     """Of every picture; None: its EXIF data, else the network."""
     per_frame_focal: bool = False
@@ -49,7 +49,11 @@ class Run:
         """Give what the numbers in a result depend on, for its record."""
         settings = dataclasses.asdict(self.settings)
         del settings['formats']
-        return settings | {'precision': self.estimator.precision}
+        estimator = self.estimator
+        return settings | {
+            'precision': estimator.precision,
+            'weights_stamp': estimator.weights_stamp,
+        }
 
     def finished(self, source: Source, record_path: Path) -> Record | None:
         """Give the record of a file that was done before, the same way and not changed since."""

@@ -16,8 +16,17 @@ from depth_pro_ros.images import ImageError, WriteError, colorize_depth, depth_s
 
 DEFAULT_RATE_HZ = 25.0
 """Of videos that do not tell, or tell nonsense."""
+UNKNOWN_RATE_HZ = 1000.0
+"""What FFmpeg tells of videos with milliseconds for time stamps, as browsers record them."""
+MOST_TICKS = 65535
+"""MPEG-4's largest number of ticks in a second. OpenCV takes a power of ten times the rate."""
 MAX_PANE_PX = 1280
 """Longest side of the picture, and of its depth, in a video; decoders refuse very wide ones."""
+
+
+def open_video(path: Path) -> cv2.VideoCapture:
+    """Open a video by its absolute path: FFmpeg takes what stands before a colon for a protocol."""
+    return cv2.VideoCapture(os.path.abspath(path))
 
 
 def count_frames(path: Path) -> int:
@@ -27,7 +36,7 @@ def count_frames(path: Path) -> int:
     """
     if not path.is_file():
         raise ImageError(f'{path}: No such file or directory')
-    video = cv2.VideoCapture(str(path))
+    video = open_video(path)
     try:
         if not video.isOpened():
             raise ImageError(f'{path}: not a video that OpenCV can read')
@@ -43,10 +52,10 @@ def count_frames(path: Path) -> int:
 
 def frame_rate(path: Path) -> float:
     """Give the frames a second."""
-    video = cv2.VideoCapture(str(path))
+    video = open_video(path)
     rate_hz = video.get(cv2.CAP_PROP_FPS)
     video.release()
-    return rate_hz if math.isfinite(rate_hz) and 0 < rate_hz <= 1000 else DEFAULT_RATE_HZ
+    return rate_hz if 0 < rate_hz < UNKNOWN_RATE_HZ else DEFAULT_RATE_HZ
 
 
 def read_frames(path: Path, wanted: Collection[int]) -> Iterator[tuple[int, NDArray[np.uint8]]]:
@@ -54,7 +63,7 @@ def read_frames(path: Path, wanted: Collection[int]) -> Iterator[tuple[int, NDAr
 
     Decodes from the start, for seeking is inexact. Raises ImageError where one is missing.
     """
-    video = cv2.VideoCapture(str(path))
+    video = open_video(path)
     try:
         for index in range(max(wanted, default=-1) + 1):
             if not video.grab():
@@ -88,9 +97,11 @@ def side_by_side(
 def write_video(path: Path, pictures: Iterable[Path], rate_hz: float) -> None:
     """Make a video of pictures of one size, aside, and give it its name once it is whole.
 
-    OpenCV does not say when the disk is full, so the result is read back. Raises WriteError.
+    rate_hz: below UNKNOWN_RATE_HZ, and rounded as far as MPEG-4 needs it. OpenCV does not say when
+    the disk is full, so the result is read back. Raises WriteError.
     """
     aside = path.with_name(f'.{path.name}.part{path.suffix}')
+    rate_hz = round(rate_hz, math.floor(math.log10(MOST_TICKS / rate_hz)))
     writer = None
     count = 0
     try:
@@ -100,7 +111,13 @@ def write_video(path: Path, pictures: Iterable[Path], rate_hz: float) -> None:
                 raise WriteError(f'{picture} cannot be read back; remove it and run again')
             if writer is None:
                 codec = cv2.VideoWriter.fourcc(*'mp4v')
-                writer = cv2.VideoWriter(str(aside), codec, rate_hz, bgr.shape[1::-1])
+                size = bgr.shape[1::-1]
+                writer = cv2.VideoWriter(os.path.abspath(aside), codec, rate_hz, size)
+                if not writer.isOpened():
+                    raise WriteError(
+                        f'cannot write {path}: OpenCV opens no MPEG-4 video of {size[0]}x{size[1]} '
+                        f'at {rate_hz} Hz; is the disk full, or OpenCV built without FFmpeg?'
+                    )
             writer.write(bgr)
             count += 1
         if writer is not None:

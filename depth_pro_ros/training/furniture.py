@@ -15,7 +15,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from depth_pro_ros.training.cache import cache_folder
+from depth_pro_ros.cache import cache_folder
 
 FURNITURE_FOLDER = Path('/usr/share/sweethome3d/furniture')
 MAX_OBJ_BYTES = 600_000
@@ -113,9 +113,10 @@ def _read_catalogue(archive: str) -> tuple[Furniture, ...]:
 
 def load_mesh(piece: Furniture) -> Mesh:
     """Read a piece's OBJ model, scaled to its true size; parsed meshes are cached on disk."""
-    folder = cache_folder('furniture')
+    folder = cache_folder() / 'furniture'
     path = folder / f'{zlib.crc32((piece.archive + piece.model).encode()):08x}.npz'
     if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
         mesh = _parse_mesh(piece)
         unfinished = path.with_suffix(f'.{os.getpid()}.npz')
         np.savez(unfinished, vertices=mesh.vertices, textures=mesh.textures)

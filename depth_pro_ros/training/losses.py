@@ -12,13 +12,8 @@ LAPLACE = ((0.0, 1.0, 0.0), (1.0, -4.0, 1.0), (0.0, 1.0, 0.0))
 BLUR = ((1.0, 2.0, 1.0), (2.0, 4.0, 2.0), (1.0, 2.0, 1.0))
 
 
-def mean_absolute_error(c: Tensor, target: Tensor) -> Tensor:
-    """MAE on canonical inverse depth (section 3.2, L_MAE): mean |C - C*|."""
-    return (c - target).abs().mean()
-
-
 def trimmed_absolute_error(c: Tensor, target: Tensor, keep: Tensor) -> Tensor:
-    """MAE without each image's worst pixels (section 3.2: real data loses a fifth).
+    """MAE, mean |C - C*|, without each image's worst pixels (section 3.2: real data loses a fifth).
 
     target: NaN where unknown; an image without known pixels does not count. keep: share of the
     known pixels that count, (B,).

@@ -30,7 +30,8 @@ def by_network(network: DepthPro) -> Predict:
     def predict(batch: Batch) -> tuple[np.ndarray, np.ndarray]:
         answer = network(batch.network_input().to(device))
         assert answer.fov_deg is not None
-        c = torch.nn.functional.interpolate(answer.inverse_depth, size=(MEASURE_PX, MEASURE_PX))
+        size = (MEASURE_PX, MEASURE_PX)
+        c = torch.nn.functional.interpolate(answer.inverse_depth, size, mode='area')  # as targets
         return c[0, 0].cpu().numpy(), answer.fov_deg.cpu().numpy()
 
     return predict

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from rosbags.interfaces import Connection
+from tqdm import tqdm
 
 from depth_pro_ros.bags.options import BagError
 from depth_pro_ros.bags.reading import (
     COMPRESSED,
     IMAGE,
     Bag,
+    Message,
     choose_images,
     listed,
     open_bag,
@@ -36,15 +38,14 @@ TOGETHER_S = 0.02
 def bag_pictures(
     path: Path, topic: str | None = None, every: int = 1
 ) -> Iterator[NDArray[np.uint8]]:
-    """Give the pictures (H, W, 3) of a bag's camera; damaged ones are left out.
+    """Give the pictures (H, W, 3) of a bag's camera; damaged ones are told of and left out.
 
     topic: None takes the only camera. every: takes every Nth picture. Raises BagError.
     """
     with open_bag(path) as bag:
         for number, message in enumerate(bag.messages([choose_images(bag, topic)])):
-            if number % every == 0:
-                with contextlib.suppress(MessageError, ValueError):
-                    yield picture(parsed(message))
+            if number % every == 0 and (rgb := understood(message, picture)) is not None:
+                yield rgb
 
 
 def bag_truths(
@@ -54,7 +55,7 @@ def bag_truths(
     focal_px: float | None = None,
     every: int = 1,
 ) -> Iterator[Truth]:
-    """Give the pictures of a bag that have a depth image of the same time.
+    """Give the pictures of a bag that have a depth image of the same time, both undamaged.
 
     topic, depth_topic: None takes the only one. focal_px: None takes the CameraInfo's. every:
     takes every Nth of them. Raises BagError where there is nothing to pair, or no focal length.
@@ -78,15 +79,24 @@ def bag_truths(
             pair = number if is_image else ours.get(number)
             if pair not in wanted:
                 continue
-            with contextlib.suppress(MessageError, ValueError):
-                msg = parsed(message)
-                value: Any = picture(msg) if is_image else metres(msg)
-                if pair not in waiting:
-                    waiting[pair] = value
-                    continue
-                other = waiting.pop(pair)
-                rgb, depth_m = (value, other) if is_image else (other, value)
-                yield paired(path, rgb, depth_m, info, focal_px)
+            value = understood(message, picture if is_image else metres)
+            if value is None:
+                continue
+            if pair not in waiting:
+                waiting[pair] = value
+                continue
+            other = waiting.pop(pair)
+            rgb, depth_m = (value, other) if is_image else (other, value)
+            yield paired(path, rgb, depth_m, info, focal_px)
+
+
+def understood(message: Message, read: Callable[[Any], NDArray[Any]]) -> NDArray[Any] | None:
+    """Give what `read` makes of a message; None, and a line about it, where it is damaged."""
+    try:
+        return read(parsed(message))
+    except ValueError as error:
+        tqdm.write(f'left out: {message.connection.topic}, {message.time_ns * 1e-9:.3f} s: {error}')
+        return None
 
 
 def paired(
@@ -103,7 +113,10 @@ def paired(
             f'{path}: pictures of {width}x{height} and depth of '
             f'{depth_m.shape[1]}x{depth_m.shape[0]} are not of one view: record registered depth'
         )
-    focal = focal_px or intrinsics_for_image(info, width, height)[1].fx
+    try:
+        focal = focal_px or intrinsics_for_image(info, width, height)[1].fx
+    except MessageError as error:
+        raise BagError(f'{path}: {error}: give --focal-px') from error
     return Truth(rgb, depth_m, focal)
 
 

@@ -22,16 +22,22 @@ ATTRIBUTES = ('position', 'normal', 'uv', 'rgb_layer')
 class Renderer:
     """Draws a scene as linear RGB and depth. One per process: it owns an OpenGL context.
 
-    photos: (N, 128, 128, 3) uint8, of which surfaces may take one; None: patterns only.
+    photos: (N, 128, 128, 3) uint8, of which surfaces may take one; None: patterns only. Raises
+    RuntimeError where OpenGL cannot be had.
     """
 
     def __init__(self, size_px: int, photos: np.ndarray | None = None) -> None:
         self.size_px = size_px
-        # moderngl types the backend's name as a dict
-        self.context = moderngl.create_context(
-            standalone=True,
-            backend='egl',  # type: ignore[arg-type]
-        )
+        try:
+            # moderngl types the backend's name as a dict
+            self.context = moderngl.create_context(
+                standalone=True,
+                backend='egl',  # type: ignore[arg-type]
+            )
+        except Exception as error:  # a plain one, whatever is missing
+            raise RuntimeError(
+                f'no OpenGL through EGL ({error}): apt-get install libegl1 libegl-mesa0'
+            ) from error
         self.context.enable(moderngl.DEPTH_TEST)
         self.program: Any = self.context.program(shaders.VERTEX, shaders.FRAGMENT)
         self.shadow_program: Any = self.context.program(

@@ -1,8 +1,10 @@
 """Renders pictures of random furnished rooms with exact depth and field of view."""
 
+import functools
 import json
 import multiprocessing
 import os
+import signal
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import islice
@@ -13,7 +15,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from depth_pro_ros.images import write_aside, write_npz
+from depth_pro_ros.images import write_aside, write_npz, write_png
 from depth_pro_ros.training import furniture
 from depth_pro_ros.training.camera_view import find_view, plausible
 from depth_pro_ros.training.layout import furnish
@@ -91,7 +93,7 @@ def rooms(
     preview: also write a contact sheet there. surfaces: a folder of photographs, which then cover
     a part of all surfaces. The same seed and photographs give the same frames.
     Raises FurnitureMissingError where no furniture is installed; ValueError or ImageError where the
-    photographs cannot be used.
+    photographs cannot be used; ModuleNotFoundError or RuntimeError where nothing can be drawn.
     """
     furniture.catalogue()
     photos = load_surfaces(surfaces, held_out) if surfaces else None
@@ -110,10 +112,18 @@ def rooms(
 
 
 def write_frames(folder: Path, frames: Iterable[Frame], origin: dict[str, Any]) -> None:
-    """Write frames as 000000.jpg and .npz (compressed float16 depth), and their list as JSON."""
+    """Write frames as 000000.jpg and .npz (compressed float16 depth), and their list as JSON.
+
+    The list is written of what there is, too, where the frames end in an error or an interruption.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    entries = [write_frame(folder / f'{n:06d}', frame) for n, frame in enumerate(frames)]
-    write_index(folder, entries, origin)
+    entries: list[dict[str, Any]] = []
+    try:
+        for number, frame in enumerate(frames):
+            entries.append(write_frame(folder / f'{number:06d}', frame))
+    finally:
+        if entries:
+            write_index(folder, entries, origin)
 
 
 def write_frame(path: Path, frame: Frame) -> dict[str, Any]:
@@ -139,7 +149,7 @@ def write_index(folder: Path, entries: list[dict[str, Any]], origin: dict[str, A
 
 
 def write_preview(folder: Path, path: Path, rows: int = 6, columns: int = 4) -> None:
-    """Write a sheet of pictures, each beside its inverse depth."""
+    """Write a PNG of pictures, each beside its inverse depth."""
     pictures = sorted(folder.glob('*.jpg'))[: rows * columns]
     cells = []
     for picture in pictures:
@@ -150,19 +160,26 @@ def write_preview(folder: Path, path: Path, rows: int = 6, columns: int = 4) -> 
         cells.append(np.hstack([rgb, cv2.applyColorMap(near, cv2.COLORMAP_TURBO)]))
     cells += [np.zeros_like(cells[0])] * (-len(cells) % columns)
     sheet = [np.hstack(cells[i : i + columns]) for i in range(0, len(cells), columns)]
-    cv2.imwrite(str(path), np.vstack(sheet))
+    write_png(path, np.vstack(sheet)[..., ::-1])
 
 
-_renderer = None
+_renderer_arguments: tuple[int, np.ndarray | None]
 
 
 def _start_worker(size_px: int, photos: np.ndarray | None) -> None:
-    global _renderer
+    """Keep what the renderer is made of: an error in here would start workers without end."""
+    global _renderer_arguments
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process ends the others
+    cv2.setNumThreads(1)
+    _renderer_arguments = round(size_px * SUPERSAMPLE), photos
+
+
+@functools.cache
+def _renderer() -> Any:
     from depth_pro_ros.training.renderer import Renderer
 
-    cv2.setNumThreads(1)
-    _renderer = Renderer(round(size_px * SUPERSAMPLE), photos)
+    return Renderer(*_renderer_arguments)
 
 
 def _render_job(job: tuple[int, bool, int]) -> list[Frame]:
-    return render_room(_renderer, *job)
+    return render_room(_renderer(), *job)
