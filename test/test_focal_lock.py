@@ -44,14 +44,14 @@ def show(node, peer, frames) -> tuple[np.ndarray, np.ndarray]:
 
 def learn(node, peer, frames) -> None:
     """Show frames until the focal length is locked, each of which counts however fast they come."""
-    node.streams[''].lens._settings = FocalSettings(interval_s=0.0)
+    node.streams[''].lens.filter._settings = FocalSettings(interval_s=0.0)
     for index, rgb in enumerate(frames):
         message = rgb_message(rgb, 0)
         message.header.stamp.sec = index
         answers(peer, message, ['info'])
-        if node.streams[''].known.camera is not None:
+        if node.streams[''].lens.known.camera is not None:
             return
-    raise AssertionError(str(node.streams[''].lens))
+    raise AssertionError(str(node.streams[''].lens.filter))
 
 
 def calibrate(node, peer) -> None:
@@ -144,9 +144,9 @@ def test_frames_that_check_a_calibration_are_averaged_like_all(tiny_weights, pat
         tiny_weights, wanted=('depth', 'info'), min_depth=0.0, max_depth=10000.0, lock_check_s=1e-6
     ) as (node, peer):
         calibrate(node, peer)
-        node.streams[''].lens._settings = FocalSettings(interval_s=0.0)
+        node.streams[''].lens.filter._settings = FocalSettings(interval_s=0.0)
         _, depths = show(node, peer, frames)
-        assert len(node.streams[''].lens._logs) == len(frames)  # all were asked
+        assert len(node.streams[''].lens.filter._logs) == len(frames)  # all were asked
     np.testing.assert_allclose(depths[0], predict(frames[0], 52.5).depth_m, rtol=1e-5)
     assert np.abs(depths[9] / predict(frames[9], 52.5).depth_m - 1).max() > 1e-3
 
@@ -172,13 +172,13 @@ def test_a_recording_locks_and_stands_still():
         'small', wanted=('depth', 'info'), min_depth=0.0, max_depth=10000.0, lock_check_s=0.0
     ) as (node, peer):
         learn(node, peer, pictures)
-        print(node.streams[''].lens)
+        print(node.streams[''].lens.filter)
         predict = node.engine.estimator.predict
         plain = np.array([predict(rgb, 500.0).depth_m for rgb in frames])
         spreads = compare(node, peer, frames, plain)
         for unlocked, *_, locked in (spreads['focal'], spreads['depth']):
             assert locked <= unlocked / 5
-        assert math.isclose(node.streams[''].known.camera.fx, 525.0, rel_tol=0.25)
+        assert math.isclose(node.streams[''].lens.known.camera.fx, 525.0, rel_tol=0.25)
         info = CameraInfo(header=header(), width=640, height=480)
         info.k = [525.0, 0.0, 319.5, 0.0, 525.0, 239.5, 0.0, 0.0, 1.0]
         peer.info.publish(info)

@@ -117,7 +117,9 @@ def test_names_locks_and_diagnostics_are_each_cameras_own(three_cameras):
     assert statuses['depth_pro: depth'][:2] == (0, 'running')
     assert statuses['depth_pro: depth'][2]['device'].startswith('cpu')
     assert 'frames in' not in statuses['depth_pro: depth'][2]  # they are the cameras'
-    assert node.streams['front'].lens.count == 1 and node.streams['rear'].lens.count == 0
+    assert (
+        node.streams['front'].lens.filter.count == 1 and node.streams['rear'].lens.filter.count == 0
+    )
     assert peers['front'].call(Trigger, 'front/relock').success
     response = peers['front'].call(Trigger, 'left/save_calibration')
     assert not response.success and 'learning, 1 estimates' in response.message

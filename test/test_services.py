@@ -22,14 +22,14 @@ from depth_pro_ros.ros import services
 
 def locked(node, peer, rgb, index=0):
     """Show a picture until the focal length of its camera is locked, and give that."""
-    lens = node.streams[''].lens
+    lens = node.streams[''].lens.filter
     lens._settings = FocalSettings(least=5, window=10, interval_s=0.0, jump_interval_s=0.0)
     message = rgb_message(rgb, index)
 
     def publish_and_look():
         peer.image.publish(message)
         time.sleep(0.05)
-        return node.streams[''].known.camera and lens.lock
+        return node.streams[''].lens.known.camera and lens.lock
 
     return wait_until(publish_and_look)
 
@@ -111,7 +111,7 @@ def test_the_network_is_not_asked_for_the_focal_length_while_it_is_locked(tiny_w
         message.header.stamp.sec += 50
         answers(peer, message, ['depth'])
         assert asked
-        assert str(node.streams[''].lens).startswith('learning')
+        assert str(node.streams[''].lens.filter).startswith('learning')
 
 
 def test_a_lock_is_checked_now_and_then_and_lost_when_the_lens_changed(tiny_weights):
@@ -135,11 +135,11 @@ def test_a_lock_is_checked_now_and_then_and_lost_when_the_lens_changed(tiny_weig
         def relocked():
             peer.image.publish(rgb_message(picture(32, 24)))
             time.sleep(0.05)
-            lock = node.streams[''].lens.lock
+            lock = node.streams[''].lens.filter.lock
             return lock and lock.focal_px == pytest.approx(2 * first)
 
         wait_until(relocked)
-        assert node.streams[''].lens.jumps == 1
+        assert node.streams[''].lens.filter.jumps == 1
         peer.image.publish(rgb_message(picture(32, 24), 5))  # of another frame_id
         problem = wait_until(lambda: node.health._problems.get('camera'))
         assert 'camera_5_optical_frame' in problem.message
@@ -241,9 +241,9 @@ def test_a_relock_in_the_middle_of_an_inference_holds(tiny_weights, tmp_path):
         wait_until(lambda: settled(node))
         entered, go_on = slowed(node)
         peer.image.publish(rgb_message(picture(32, 24)))
-        assert entered.wait(20.0) and stream.known.camera is not None
+        assert entered.wait(20.0) and stream.lens.known.camera is not None
         assert peer.call(Trigger, 'relock').success
-        assert stream.known.camera is None
+        assert stream.lens.known.camera is None
         go_on.set()
         wait_until(lambda: settled(node))
         response = peer.call(Trigger, 'save_calibration')

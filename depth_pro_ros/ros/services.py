@@ -13,7 +13,7 @@ from rclpy.task import Future
 from std_srvs.srv import SetBool, Trigger
 
 from depth_pro_ros.calibration_file import save_calibration
-from depth_pro_ros.ros.stream import CALIBRATED
+from depth_pro_ros.ros.lens import CALIBRATED
 
 if TYPE_CHECKING:
     from depth_pro_ros.ros.node import DepthProNode
@@ -66,7 +66,7 @@ class Services:
 
     def _relocker(self, stream: CameraStream) -> TriggerCallback:
         def relock(request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-            stream.relock()
+            stream.lens.relock()
             response.success, response.message = True, 'the focal length is learned anew'
             return response
 
@@ -74,7 +74,7 @@ class Services:
 
     def _saver(self, stream: CameraStream) -> TriggerCallback:
         def save(request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-            known = stream.known
+            known = stream.lens.known
             if known.source == CALIBRATED:
                 response.message = 'camera_info has the calibration of this camera: not saved'
                 return response

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -13,29 +12,23 @@ from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
-from depth_pro_ros.camera import Intrinsics, fov_from_focal, limit_depth
-from depth_pro_ros.focal import FocalFilter
+from depth_pro_ros.camera import Intrinsics, limit_depth
 from depth_pro_ros.ros import messages
 from depth_pro_ros.ros.anchors import Measurement, Measurements, compare
 from depth_pro_ros.ros.answers import publish_depth
 from depth_pro_ros.ros.calibration import Calibration, View
 from depth_pro_ros.ros.diagnostics import Health
 from depth_pro_ros.ros.engine import Engine
+from depth_pro_ros.ros.lens import PER_FRAME, Lens
 from depth_pro_ros.ros.parameters import NodeParameters
 from depth_pro_ros.ros.topics import CameraTopics
 from depth_pro_ros.scale import ScaleAnchor, ScaleError, height_above_floor
 from depth_pro_ros.still import StillAverage
 
-DISAGREEMENT = 0.15
-"""Relative difference between a calibration and the network that is reported."""
-CHECKS = 5
-"""Most estimates in `lock_check_s` while a calibration is believed and the network not settled."""
 SILENCE_S = 10.0
 """How long a camera may send nothing before that is reported."""
 RECTIFIED = 'image_rect'
 """What image_proc calls its topics. Beside them is the camera_info of the raw image."""
-CALIBRATED, PER_FRAME = 'camera_info', 'field-of-view head'
-"""Where a focal length is known from."""
 
 
 class Frame(NamedTuple):
@@ -50,18 +43,6 @@ class Frame(NamedTuple):
     """Of the stream when it came; outdated once the stream has another."""
 
 
-class Known(NamedTuple):
-    """What the worker knows of a lens, for the services to read."""
-
-    relocks: int
-    """How often it was asked to learn anew until then."""
-    camera: Intrinsics | None = None
-    """The pinhole camera of a locked focal length."""
-    source: str = ''
-    """Where the focal length in use is known from."""
-    state: str = 'no image came yet'
-
-
 class OutdatedError(RuntimeError):
     """The node was stopped, or time went back, since a frame came: it must not be published."""
 
@@ -74,7 +55,6 @@ class CameraStream:
         self.topics = CameraTopics(node, name)
         self._log, self._clock = node.get_logger(), node.get_clock()
         self._generation = 0
-        self._relocks = 0
         self._heard_s = time.monotonic()
         self.forget()
 
@@ -82,14 +62,12 @@ class CameraStream:
         """Start anew with nothing known of the camera; not while the worker runs."""
         self._info: CameraInfo | None = None
         self._measured: Measurement | None = None
-        self.lens = FocalFilter()
+        self.lens = Lens(self.health, self.warn)
         self._anchor = ScaleAnchor()
         self._still = StillAverage()
         self._clouds = messages.Clouds()
         self._calibration = Calibration(self.warn)
         self._measurements = Measurements(self.warn)
-        self._relocked = self._relocks
-        self._known = Known(self._relocks)
 
     # Executor thread
 
@@ -135,16 +113,6 @@ class CameraStream:
                 f'no image on {self.topics.image} for {silent_s:.0f} s: is the camera running, and '
                 'is that its topic?',
             )
-
-    def relock(self) -> None:
-        """Learn focal length and scale anew, from the next frame on."""
-        self._relocks += 1
-
-    @property
-    def known(self) -> Known:
-        """What is known of the lens since the last `relock`."""
-        known, relocks = self._known, self._relocks
-        return known if known.relocks == relocks else Known(relocks)
 
     def warn(self, cause: str, message: str) -> None:
         """Report a problem in the diagnostics, and in the log when it is new."""
@@ -199,21 +167,13 @@ class CameraStream:
     ) -> tuple[NDArray[np.float32] | None, Intrinsics]:
         """Give depth (None: it is not wanted) and the camera that it is of."""
         height, width = view.rgb.shape[:2]
-        if self._relocked != (relocks := self._relocks):
-            self._relocked = relocks
-            self.lens.relock()
+        if self.lens.renew():
             self._anchor = ScaleAnchor()
         key = (frame.image.header.frame_id, width, height)
-        if self.lens.use_camera(key):
-            self._known = Known(self._relocked)
-            self.warn(
-                'camera',
-                f"the images are of another camera or size now ('{key[0]:.80}', {width}x{height}): "
-                'the focal length is learned anew',
-            )
-        camera, source = self._believed(view, parameters)
+        self.lens.use_camera(*key)
+        camera, source = self.lens.believed(view, parameters)
         if camera is not None and wanted <= {'info', 'picture'}:
-            self._tell(camera, source)
+            self.lens.tell(camera, source)
             return None, camera
         rgb = view.rgb
         if parameters.still_frames > 1 and camera is not None:  # learning takes independent looks
@@ -222,13 +182,13 @@ class CameraStream:
         prediction = engine.predict(
             rgb,
             camera.fx if camera else None,
-            estimate_focal=self._wants_estimate(view, parameters),
+            estimate_focal=self.lens.wants_estimate(view, parameters),
             edge_ratio=parameters.edge_ratio,
         )
         if prediction.estimated_focal_px is not None and parameters.intrinsics != 'fixed':
-            self._learn(prediction.estimated_focal_px)
+            self.lens.learn(prediction.estimated_focal_px)
         camera = camera or Intrinsics.from_focal(prediction.focal_px, width, height)
-        self._tell(camera, source)
+        self.lens.tell(camera, source)
         depth_m = prediction.depth_m
         if parameters.scale_anchor != 'off':
             self._anchor.use_camera((key, source), None if source == PER_FRAME else camera.fx)
@@ -237,49 +197,6 @@ class CameraStream:
         if view.unseen is not None:
             depth_m[view.unseen] = np.nan
         return depth_m, camera
-
-    def _believed(self, view: View, parameters: NodeParameters) -> tuple[Intrinsics | None, str]:
-        """Give the camera and where it is known from; None: from this very frame."""
-        if view.intrinsics is not None:
-            return view.intrinsics, 'fixed' if parameters.intrinsics == 'fixed' else CALIBRATED
-        if parameters.focal_lock and self.lens.lock is not None:
-            height, width = view.rgb.shape[:2]
-            return Intrinsics.from_focal(self.lens.lock.focal_px, width, height), 'lock'
-        return None, PER_FRAME
-
-    def _wants_estimate(self, view: View, parameters: NodeParameters) -> bool:
-        """Tell whether the network should say the focal length of a frame where it is known."""
-        if parameters.intrinsics == 'fixed':
-            return False
-        now_s, every_s = time.monotonic(), parameters.lock_check_s
-        if view.intrinsics is None:
-            return self.lens.is_due(now_s, every_s)
-        return every_s > 0.0 and self.lens.is_due(now_s, every_s, every_s / CHECKS)
-
-    def _learn(self, focal_px: float) -> None:
-        """Take in the network's focal length of a frame, unless a relock was asked meanwhile."""
-        if self._relocked == self._relocks:
-            self.lens.observe(focal_px, time.monotonic())
-
-    def _tell(self, camera: Intrinsics, source: str) -> None:
-        """Tell the diagnostics and the services of the camera that is believed."""
-        self.health.fact('focal length (px)', f'{camera.fx:.1f}')
-        self.health.fact('field of view (deg)', f'{fov_from_focal(camera.fx, camera.width):.1f}')
-        self.health.fact('focal length from', source)
-        self.health.fact("network's focal length", str(self.lens))
-        lock = self.lens.lock
-        learned = (
-            Intrinsics.from_focal(lock.focal_px, camera.width, camera.height) if lock else None
-        )
-        self._known = Known(self._relocked, learned, source, str(self.lens))
-        if source == CALIBRATED and lock is not None:
-            off = lock.focal_px / camera.fx - 1.0
-            if abs(math.log(1.0 + off)) > math.log(1.0 + DISAGREEMENT):
-                self.warn(
-                    'calibration',
-                    f'camera_info says a focal length of {camera.fx:.1f} px, the network '
-                    f'{lock.focal_px:.1f} px ({off:+.0%}): camera_info is believed; check it',
-                )
 
     def _scale(
         self,
