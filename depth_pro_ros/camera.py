@@ -92,9 +92,6 @@ def limit_depth(
 
 
 def depth_to_millimetres(depth_m: NDArray[np.float32]) -> NDArray[np.uint16]:
-    """Give 16-bit millimetres; 0 where depth is not finite (REP 118), or farther than 65.535 m.
-
-    A wall at the largest value, where the picture shows the sky, would be believed.
-    """
-    millimetres = np.rint(depth_m * np.float32(1000.0))
-    return np.where((millimetres > 0) & (millimetres <= 65535), millimetres, 0).astype(np.uint16)
+    """Give 16-bit millimetres, saturating; 0 where depth is not finite (REP 118)."""
+    millimetres = np.where(np.isfinite(depth_m), depth_m * 1000.0, 0.0)
+    return np.clip(np.rint(millimetres), 0, 65535).astype(np.uint16)

@@ -47,8 +47,8 @@ def generate_launch_description() -> LaunchDescription:
             ),
             DeclareLaunchArgument(
                 'use_sim_time',
-                default_value='false',
-                choices=('true', 'false'),
+                default_value='',
+                choices=('', 'true', 'false', 'True', 'False'),
                 description='take the time from /clock, as in a simulation or with a bag',
             ),
             *parameter_arguments(),

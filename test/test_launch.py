@@ -55,14 +55,31 @@ def started(
 @pytest.mark.parametrize(
     ('name', 'consumer', 'topics'),
     [
-        ('octomap', 'octomap_server', {'cloud_in': 'depth_pro/points'}),
+        ('octomap', 'octomap_server', {'cloud_in': 'points'}),
         (
             'rtabmap',
             'rtabmap',
-            {'rgb/image': 'depth_pro/image_rect'},
+            {
+                'rgb/image': 'image_rect',
+                'rgb/camera_info': 'depth/camera_info',
+                'depth/image': 'depth/image',
+            },
         ),
-        ('nvblox', 'nvblox_node', {'camera_0/depth/image': 'depth_pro/depth/image'}),
-        ('laserscan', 'depthimage_to_laserscan', {'depth': 'depth_pro/depth/image'}),
+        (
+            'nvblox',
+            'nvblox_node',
+            {
+                'camera_0/color/image': 'image_rect',
+                'camera_0/color/camera_info': 'depth/camera_info',
+                'camera_0/depth/image': 'depth/image',
+                'camera_0/depth/camera_info': 'depth/camera_info',
+            },
+        ),
+        (
+            'laserscan',
+            'depthimage_to_laserscan',
+            {'depth': 'depth/image', 'depth_camera_info': 'depth/camera_info'},
+        ),
     ],
 )
 def test_a_consumer_is_in_the_namespace_of_the_node_and_takes_its_topics(name, consumer, topics):
@@ -70,7 +87,7 @@ def test_a_consumer_is_in_the_namespace_of_the_node_and_takes_its_topics(name, c
     for each, (node, _) in nodes.items():
         assert node.node_name == f'/robot/{each}'
     for topic, source in topics.items():  # relative, that is in the namespace
-        assert f'{topic}:={source}' in nodes[consumer][1]
+        assert f'{topic}:=depth_pro/{source}' in nodes[consumer][1]
     assert 'image:=picture' in nodes['depth_pro'][1]
 
 
@@ -93,9 +110,11 @@ def test_files_and_clock_are_the_consumers_too(tmp_path):
         files = [command[at + 1] for at, part in enumerate(command) if part == '--params-file']
         assert 'use_sim_time: true' in Path(files[-1]).read_text()
         assert str(file) in files or node.node_package == 'rviz2'
-    for _, command in launched('octomap').values():
+    for _, command in launched('octomap', use_sim_time='False').values():
         files = [command[at + 1] for at, part in enumerate(command) if part == '--params-file']
-        assert files == [str(ROOT / 'config' / 'octomap.yaml')]
+        assert files[0] == str(ROOT / 'config' / 'octomap.yaml')
+        assert 'use_sim_time: false' in Path(files[-1]).read_text()
+    assert '--params-file' not in launched('depth_pro')['depth_pro'][1]
 
 
 def test_a_second_inclusion_takes_no_defaults_of_the_first_as_given(tmp_path):

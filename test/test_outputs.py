@@ -172,6 +172,10 @@ def test_a_rangefinder_of_no_use_is_reported_after_a_while(monkeypatch):
     assert [cause for cause, _ in told] == ['scale'] * 3
     for (_, message), reason in zip(told, ('nothing newer', 'stamp is +8.00 s', 'nothing came')):
         assert reason in message
+    told.clear()
+    assert take(None, SILENCE_S + 50.0) is None and not told  # nor was there an image
+    assert take(None, SILENCE_S - 1.0) is None and not told
+    assert take(None, 2.0) is None and len(told) == 1
 
 
 def test_the_picture_of_depth_comes_with_it(tiny_weights):

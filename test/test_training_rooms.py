@@ -1,5 +1,6 @@
 """Rendered rooms: deterministic, with depth that agrees with geometry. Needs EGL and furniture."""
 
+import itertools
 import json
 import os
 import subprocess
@@ -190,6 +191,9 @@ def test_frames_before_an_interruption_are_listed(tmp_path):
         rooms.write_frames(tmp_path, cut_off(), {'seed': 7})
     told = json.loads((tmp_path / 'frames.json').read_text())
     assert told['seed'] == 7 and [frame['name'] for frame in told['frames']] == ['000000', '000001']
+    with pytest.raises(KeyboardInterrupt):
+        rooms.write_frames(tmp_path, itertools.islice(cut_off(), 1, None), {'seed': 8})
+    assert json.loads((tmp_path / 'frames.json').read_text()) == told
 
 
 def test_a_contact_sheet_that_is_no_png_is_refused_before_anything_is_drawn(tmp_path, capsys):

@@ -112,9 +112,10 @@ def fits(ros: str) -> bool:
         config = (VENV / 'pyvenv.cfg').read_text()
     except (OSError, subprocess.CalledProcessError):
         return False
+    place = Path(pip.partition(' from ')[2].partition(' (python')[0])
     system = str(ros.startswith('sourced')).lower()
     return (
-        f' from {VENV}/' in pip
+        VENV.resolve() in place.resolve().parents
         and 'version = {}.{}.'.format(*sys.version_info[:2]) in config
         and f'include-system-site-packages = {system}' in config
         and not (STAMP.exists() and STAMP.read_text().splitlines()[:1] != [ros])
@@ -126,6 +127,8 @@ def create_venv(system_site_packages: bool) -> None:
     builder = venv.EnvBuilder(
         system_site_packages=system_site_packages, clear=True, symlinks=True, with_pip=True
     )
+    if VENV.is_symlink():
+        sys.exit(f'{VENV} is a link to no environment that fits: remove it')
     builder.create(VENV)
 
 

@@ -185,14 +185,14 @@ def run_distil(args: argparse.Namespace) -> int:
     student, path = start_network(args.student), find_weights(args.teacher)
     teacher = load_network(path).float().to('cuda' if torch.cuda.is_available() else 'cpu')
     labels = args.output.with_suffix(LABELS)
+    held_out = open_frames(args.held_out, args.topic, every=args.every) if args.held_out else None
     pictures = open_pictures(args.images, args.topic, args.every)
     origin = {'teacher': sha256(path), 'images': str(args.images.resolve())}
     label(teacher, pictures, labels, {**origin, 'topic': args.topic, 'every': args.every})
     del teacher
-    frames, held_out = open_frames(labels).hold_out()
-    if args.held_out:
-        frames = open_frames(labels)
-        held_out = open_frames(args.held_out, args.topic, every=args.every)
+    frames = open_frames(labels)
+    if held_out is None:
+        frames, held_out = frames.hold_out()
     return run_stages(args, student, frames, held_out, origin)
 
 

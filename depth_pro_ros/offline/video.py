@@ -26,7 +26,7 @@ MAX_PANE_PX = 1280
 
 def open_video(path: Path) -> cv2.VideoCapture:
     """Open a video by its absolute path: FFmpeg takes what stands before a colon for a protocol."""
-    return cv2.VideoCapture(os.path.abspath(path))
+    return cv2.VideoCapture(str(path.absolute()))
 
 
 def count_frames(path: Path) -> int:
@@ -112,7 +112,7 @@ def write_video(path: Path, pictures: Iterable[Path], rate_hz: float) -> None:
             if writer is None:
                 codec = cv2.VideoWriter.fourcc(*'mp4v')
                 size = bgr.shape[1::-1]
-                writer = cv2.VideoWriter(os.path.abspath(aside), codec, rate_hz, size)
+                writer = cv2.VideoWriter(str(aside.absolute()), codec, rate_hz, size)
                 if not writer.isOpened():
                     raise WriteError(
                         f'cannot write {path}: OpenCV opens no MPEG-4 video of {size[0]}x{size[1]} '

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
@@ -49,7 +50,7 @@ class Measurements:
         """Take a function that reports a problem, by cause and message."""
         self._warn = warn
         self._stamp: Time | None = None
-        self._useful_s: float | None = None
+        self._useful_s = self._asked_s = -math.inf
 
     def take(
         self, measured: Measurement | None, image: Image | CompressedImage
@@ -59,11 +60,13 @@ class Measurements:
         reason = refusal(measured, image)
         if measured is not None and reason is None:
             if measured.header.stamp != self._stamp:
-                self._stamp, self._useful_s = measured.header.stamp, now_s
+                self._stamp = measured.header.stamp
+                self._useful_s = self._asked_s = now_s
                 return measured
             reason = 'nothing newer came'
-        if self._useful_s is None:
-            self._useful_s = now_s  # the first image's
+        if now_s - self._asked_s > SILENCE_S:
+            self._useful_s = now_s  # there was no image for as long, and nothing is amiss
+        self._asked_s = now_s
         if (silent_s := now_s - self._useful_s) > SILENCE_S:
             what = f'no measurement of the scale was of use for {silent_s:.0f} s'
             self._warn('scale', f'{what}: {reason}')

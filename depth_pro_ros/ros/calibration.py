@@ -45,10 +45,8 @@ class Calibration:
             return View(rgb, Intrinsics.from_focal(parameters.focal_px, width, height))
         required = parameters.intrinsics == 'camera_info'
         if info is None or not messages.is_calibrated(info):
-            if parameters.rectify and info is not None:
-                self._warn(
-                    'rectify', 'rectify is on, but camera_info has no calibration: nothing is done'
-                )
+            if parameters.rectify:
+                self._warn('rectify', 'no calibration on camera_info: nothing is rectified')
             if required:
                 raise messages.MessageError(
                     'no calibration on camera_info, which intrinsics: camera_info needs; remap '

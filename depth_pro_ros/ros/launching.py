@@ -39,7 +39,7 @@ def consumer(
 
     def start(context: LaunchContext) -> list[Node]:
         own = LaunchConfiguration('params_file').perform(context)
-        sources = [preset, own, clock(context)]
+        sources = [preset, own, {'image_transport': 'raw'}, clock(context)]  # all of ours are raw
         return [
             Node(
                 package=package,
@@ -56,6 +56,6 @@ def consumer(
 
 
 def clock(context: LaunchContext) -> dict[str, bool]:
-    """Gives the parameter use_sim_time where the argument is true; a file may set it as well."""
+    """Gives the parameter use_sim_time where the argument is given; a file may set it as well."""
     given = LaunchConfiguration('use_sim_time').perform(context)
-    return {'use_sim_time': True} if given == 'true' else {}
+    return {'use_sim_time': given.lower() == 'true'} if given else {}

@@ -86,7 +86,7 @@ class CameraStream:
         def on_measured(measured: Measurement) -> None:
             self._measured = measured
 
-        self._heard_s = time.monotonic()
+        self._heard_s, self._measured = time.monotonic(), None
         self.topics.subscribe(
             parameters.image_transport == 'compressed',
             on_image,
@@ -150,7 +150,7 @@ class CameraStream:
             self.warn(
                 'distortion',
                 'camera_info has lens distortion: the image is taken as rectified already; if it '
-                'is raw, set rectify: true',
+                'is raw, set rectify: true, with intrinsics: auto or camera_info',
             )
         depth_m, camera = self._estimate(view, frame, engine, parameters, wanted)
         return lambda: self._publish(

@@ -29,6 +29,7 @@ VIEWS_PER_ROOM = 6
 STREET_SHARE = 0.05
 FRAME_PX = 384
 SUPERSAMPLE = 4 / 3
+INDEX = 'frames.json'
 
 
 @dataclass(frozen=True)
@@ -114,16 +115,19 @@ def rooms(
 def write_frames(folder: Path, frames: Iterable[Frame], origin: dict[str, Any]) -> None:
     """Write frames as 000000.jpg and .npz (compressed float16 depth), and their list as JSON.
 
-    The list is written of what there is, too, where the frames end in an error or an interruption.
+    Where the frames end in an error or an interruption, a folder without a list gets one of what
+    there is.
     """
     folder.mkdir(parents=True, exist_ok=True)
     entries: list[dict[str, Any]] = []
     try:
         for number, frame in enumerate(frames):
             entries.append(write_frame(folder / f'{number:06d}', frame))
-    finally:
-        if entries:
+    except BaseException:
+        if entries and not (folder / INDEX).exists():
             write_index(folder, entries, origin)
+        raise
+    write_index(folder, entries, origin)
 
 
 def write_frame(path: Path, frame: Frame) -> dict[str, Any]:
@@ -143,9 +147,9 @@ def read_entry(path: Path) -> dict[str, Any] | None:
 
 
 def write_index(folder: Path, entries: list[dict[str, Any]], origin: dict[str, Any]) -> None:
-    """Write where the frames come from and their list, which makes the folder complete."""
+    """Write where the frames come from and their list, which makes the folder data."""
     text = json.dumps({**origin, 'frames': entries})
-    write_aside(folder / 'frames.json', lambda aside: aside.write_text(text))
+    write_aside(folder / INDEX, lambda aside: aside.write_text(text))
 
 
 def write_preview(folder: Path, path: Path, rows: int = 6, columns: int = 4) -> None:
