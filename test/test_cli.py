@@ -195,8 +195,9 @@ def test_a_full_disk(tiny_weights, photo, tmp_path, capsys):
             *('estimate', photo, big, photo.with_name('later.jpg'), '--format', 'ply'),
             *('--output', output, '--weights', tiny_weights),
         )
-    assert code == 1 and len(messages) == 1
-    assert messages[0].startswith(f'depth_pro: cannot write {output}')
+    assert code == 1 and len(messages) == 2
+    assert messages[0].endswith('later.jpg: No such file or directory')
+    assert messages[1].startswith(f'depth_pro: cannot write {output}')
     assert not list(output.glob('.*')) and not list(output.glob('big*'))
 
 

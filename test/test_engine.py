@@ -59,7 +59,7 @@ def test_the_network_is_loaded_anew_and_the_error_is_seen_until_then(
         assert len(peer.received['depth']) == 1  # nothing old is sent again
         answers(peer, rgb_message(picture(32, 24), 9), ['depth'])
         assert node.engine.estimator is not broken
-        wait_until(lambda: 'depth_pro: network' not in peer.diagnostics())
+        wait_until(lambda: peer.diagnostics()['depth_pro: network'][0] == 0)
         assert node.failure is None
 
 
