@@ -56,16 +56,14 @@ def look(position_m, yaw: float, pitch: float, roll: float, fov_deg: float, aspe
 def sample_view(scene: Scene, rng: np.random.Generator) -> View:
     """Draw a view: from a robot's or a person's height, across the room, at a thing or close up.
 
-    A third stands as high as a person holds one, which tells a small network the scale where
-    nothing else does; the others stand at any height, as on robots, and keep it from reading all
-    distances off the floor.
+    Most stand as high as a person holds one, which tells a small network the scale where nothing
+    else does; the others keep it from reading all distances off the floor.
     """
     x, y, z = scene.size_m
     fov_deg = np.clip(
         rng.choice([rng.normal(64, 8), rng.uniform(35, 110)], p=[0.55, 0.45]), 35, 110
     )
-    heights = rng.uniform(0.15, 1.8), rng.uniform(1.0, 1.8)
-    height = min(rng.choice(heights, p=[0.65, 0.35]), z - 0.4)
+    height = min(rng.choice([rng.uniform(0.15, 1.8), rng.uniform(1.0, 1.8)], p=[0.3, 0.7]), z - 0.4)
     spot = rng.uniform(MARGIN_M, np.array([x, y]) - MARGIN_M)
     target = np.array([*(rng.uniform(0.15, 0.85, 2) * (x, y)), rng.uniform(0.2, z / 2)])
     nearest_m, lowest = 0.5, -0.9

@@ -34,10 +34,10 @@ def furnish(scene: Scene, pieces: list[Furniture], rng: np.random.Generator) -> 
         _against_wall(scene, _draw(standing, theme, rng), rng)
     for _ in range(rng.integers(0, 3) if tables and chairs else 0):
         _table_group(scene, tables, chairs, rng)
-    for _ in range(rng.integers(0, 9)):
+    for _ in range(rng.integers(0, 7)):
         if hanging:
             _against_wall(scene, hanging[rng.integers(len(hanging))], rng)
-    for _ in range(rng.integers(0, 10)):
+    for _ in range(rng.integers(0, 7)):
         _poster(scene, rng)
     people = [p for p in pieces if p.category == 'Characters']
     for _ in range(int(rng.choice([0, 1, 2, 3], p=[0.65, 0.2, 0.1, 0.05])) if people else 0):
@@ -151,7 +151,7 @@ def _clutter_on_tops(scene: Scene, small: list[Furniture], rng: np.random.Genera
             continue
         top = (piece.shelf_m or piece.size_m[2]) * base.size_m[2] / piece.size_m[2]
         c, sn = np.cos(base.yaw), np.sin(base.yaw)
-        for _ in range(rng.integers(0, 20)):
+        for _ in range(rng.integers(0, 12)):
             x, y = rng.uniform(-0.4, 0.4, 2) * base.size_m[:2]
             foot = base.position_m + (c * x - sn * y, sn * x + c * y, top)
             yaw = base.yaw + rng.choice([0, rng.uniform(0, 6.28)])
