@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from depth_pro_ros.commands.options import (
     add_focal_option,
@@ -11,6 +12,9 @@ from depth_pro_ros.commands.options import (
     positive,
     report,
 )
+
+if TYPE_CHECKING:
+    from depth_pro_ros.estimator import DepthEstimator
 
 
 def add_estimate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -45,18 +49,12 @@ def add_estimate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run_estimate(args: argparse.Namespace) -> int:
     """Estimate files; 1 where one of them failed."""
-    from depth_pro_ros.estimator import DepthEstimator
     from depth_pro_ros.offline.estimate import estimate_files
     from depth_pro_ros.offline.run import Settings
 
-    def load() -> DepthEstimator:
-        return DepthEstimator.from_pretrained(
-            args.weights, args.device, args.precision, args.memory
-        )
-
     formats = tuple(args.format) if args.format else None
     settings = Settings(args.weights, args.focal_px, args.per_frame_focal, formats)
-    return report(estimate_files(load, args.inputs, args.output, settings))
+    return report(estimate_files(lambda: load(args), args.inputs, args.output, settings))
 
 
 def add_evaluate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -82,13 +80,17 @@ def add_evaluate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run_evaluate(args: argparse.Namespace) -> int:
     """Measure a data set; 1 where a frame failed."""
-    from depth_pro_ros.estimator import DepthEstimator
     from depth_pro_ros.evaluation.datasets import find_frames
     from depth_pro_ros.evaluation.evaluate import evaluate
 
     frames = find_frames(args.data, args.dataset, args.limit)
-    estimator = DepthEstimator.from_pretrained(
-        args.weights, args.device, args.precision, args.memory
-    )
+    estimator = load(args)
     title = f'{args.weights} on {args.data.resolve().name}, {estimator.precision}'
     return report(evaluate(estimator, frames, args.output, title, args.focal_px))
+
+
+def load(args: argparse.Namespace) -> DepthEstimator:
+    """Load the weights that the options name, as they say."""
+    from depth_pro_ros.estimator import DepthEstimator
+
+    return DepthEstimator.from_pretrained(args.weights, args.device, args.precision, args.memory)

@@ -57,16 +57,15 @@ class Measurements:
     ) -> Measurement | None:
         """Give what was measured beside an image, the first time that it is asked for."""
         now_s = time.monotonic()
-        reason = refusal(measured, image)
-        if measured is not None and reason is None:
-            if measured.header.stamp != self._stamp:
-                self._stamp = measured.header.stamp
-                self._useful_s = self._asked_s = now_s
-                return measured
-            reason = 'nothing newer came'
         if now_s - self._asked_s > SILENCE_S:
             self._useful_s = now_s  # there was no image for as long, and nothing is amiss
         self._asked_s = now_s
+        reason = refusal(measured, image)
+        if measured is not None and reason is None:
+            if measured.header.stamp != self._stamp:
+                self._stamp, self._useful_s = measured.header.stamp, now_s
+                return measured
+            reason = 'nothing newer came'
         if (silent_s := now_s - self._useful_s) > SILENCE_S:
             what = f'no measurement of the scale was of use for {silent_s:.0f} s'
             self._warn('scale', f'{what}: {reason}')

@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, IterableDataset
 from tqdm import tqdm
 
 from depth_pro_ros.devices import cpu_prefers_bf16, keep_memory, precision_name
+from depth_pro_ros.images import write_aside
 from depth_pro_ros.network import DepthPro
 from depth_pro_ros.network.checkpoint import save_network
 from depth_pro_ros.training.frames import Batch, Frames, augment, collate
@@ -196,9 +197,7 @@ def load_state(path: Path, plan: dict[str, Any]) -> dict[str, Any]:
 
 def save_state(path: Path, state: dict[str, Any]) -> None:
     """Write a run's state aside, then put it in place."""
-    aside = path.with_suffix('.part')
-    torch.save(state, aside)
-    aside.replace(path)
+    write_aside(path, lambda aside: torch.save(state, aside))
 
 
 def write_line(log: TextIO, entry: dict[str, Any]) -> None:
