@@ -329,10 +329,10 @@ def test_freezing_a_random_vit_says_what_to_give(tmp_path, capsys):
 def test_frames_without_known_depth_cost_no_step(tmp_path):
     network = start_network('none', None, 64)
     rgb = np.zeros((192, 192, 3), np.uint8)
-    blind = Frame(rgb, np.full((192, 192), np.nan, np.float16), 60.0)
+    blind = Frame(rgb, np.full((192, 192), np.nan, np.float16), 60.0, exact=False)
     sparse = np.full((192, 192), np.nan, np.float16)
     sparse[::5, ::5] = 2.0
-    seen = Frame(rgb, sparse, 60.0)
+    seen = Frame(rgb, sparse, 60.0, exact=False)
     stage = Stage('1', 1, 2, 1e-3, 0.0)
     batch = collate([blind, seen], network.config, network.config.answer_size)
     assert batch.inverse_depth[1].isfinite().float().mean() > 0.3

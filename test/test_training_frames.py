@@ -11,7 +11,7 @@ from depth_pro_ros.estimator import DepthEstimator
 from depth_pro_ros.evaluation.frame import Truth
 from depth_pro_ros.network import DepthPro
 from depth_pro_ros.training.camera_view import look, plausible, probe_depth, sample_view
-from depth_pro_ros.training.frames import augment, canonical_inverse_depth, collate, crop
+from depth_pro_ros.training.frames import augment, canonical_inverse_depth, collate, crop, soften
 from depth_pro_ros.training.rooms import Frame
 from depth_pro_ros.training.scene import Material, Scene, box_item
 from depth_pro_ros.training.sources import training_frame
@@ -70,6 +70,14 @@ def test_augmentation_is_deterministic(frame):
     assert one.fov_deg == two.fov_deg
 
 
+def test_softening_leaves_from_all_down_to_96_pixels_of_a_side():
+    rgb = np.random.default_rng(0).integers(0, 255, (384, 512, 3), np.uint8)
+    rng = np.random.default_rng(1)
+    heights = [soften(rgb, rng).shape[0] for _ in range(100)]
+    assert 96 <= min(heights) < 110 and 340 < max(heights) <= 384
+    assert soften(rgb[:60, :80], rng).shape == (60, 80, 3)
+
+
 def test_probe_sees_walls_and_boxes():
     scene = Scene(np.array([4.0, 6.0, 2.5]))
     view = look((2.0, 1.0, 1.2), np.pi / 2, 0.0, 0.0, 60.0, 4 / 3)
@@ -107,3 +115,14 @@ def test_matrix_agrees_with_the_axes():
     clip = view.view_projection() @ np.array([*(view.position_m + depth_m * ray), 1.0])
     np.testing.assert_allclose(clip[:2] / clip[3], (u, -v), atol=1e-9)
     assert clip[3] == pytest.approx(depth_m)
+
+
+def test_depth_with_holes_is_measured_and_depth_without_is_exact():
+    depth_m = np.full((96, 96), 2.0, np.float32)
+    rgb = np.zeros((96, 96, 3), np.uint8)
+    assert training_frame(Truth(rgb, depth_m, 100.0)).exact
+    depth_m[40, 40] = np.nan
+    frame = training_frame(Truth(rgb, depth_m, 100.0))
+    assert not frame.exact
+    assert not augment(frame, np.random.default_rng(0)).exact
+    assert collate([frame], MINIATURE, 32).exact.tolist() == [False]

@@ -12,9 +12,22 @@ def ramp(slope: float, size: int = 16) -> torch.Tensor:
 
 
 def test_log_error_and_what_sky_costs_at_most():
-    c, target = torch.tensor([0.45, 0.95]), torch.tensor([0.2, 0.0])
+    c, target = torch.tensor([[0.45, 0.95, 0.1]]), torch.tensor([[0.2, 0.0, torch.nan]])
     expected = torch.tensor((2.0, 20.0)).log().mean()
-    torch.testing.assert_close(losses.log_error(c, target, floor=0.05), expected)
+    error = losses.log_error(c, target, torch.tensor([1.0]), floor=0.05)
+    torch.testing.assert_close(error, expected)
+    error = losses.log_error(c, target, torch.tensor([0.5]), floor=0.05)
+    torch.testing.assert_close(error, torch.tensor(2.0).log())
+
+
+@pytest.mark.parametrize('loss', [losses.trimmed_absolute_error, losses.log_error])
+def test_what_is_unknown_pulls_at_nothing(loss):
+    c = torch.full((2, 1, 1, 3), 0.5, requires_grad=True)
+    target = torch.tensor([0.1, torch.nan, 0.2, torch.nan, torch.nan, torch.nan]).view(2, 1, 1, 3)
+    for images in (slice(0, 2), slice(1, 2)):
+        loss(c[images], target[images], torch.tensor([1.0, 1.0])[images]).backward()
+    assert c.grad is not None
+    assert (c.grad != 0).flatten().tolist() == [True, False, True, False, False, False]
 
 
 def test_trimmed_absolute_error_drops_the_worst_of_each_image():

@@ -171,7 +171,8 @@ class Answer(torch.nn.Module):
 
 def test_an_answer_is_shrunk_as_its_target_is():
     network = Answer()
-    batch = Batch(torch.zeros(1, 3, 8, 8, dtype=torch.uint8), torch.zeros(0), torch.zeros(1))
+    picture, nothing = torch.zeros(1, 3, 8, 8, dtype=torch.uint8), torch.zeros(0)
+    batch = Batch(picture, nothing, torch.zeros(1), torch.ones(1, dtype=torch.bool))
     expected = resize_known(network.c[0, 0].detach().numpy(), MEASURE_PX)
     np.testing.assert_allclose(by_network(network)(batch)[0], expected, rtol=1e-5)
 

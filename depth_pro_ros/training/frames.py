@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import cv2
@@ -16,14 +17,19 @@ from depth_pro_ros.network import DepthProConfig, stretch
 from depth_pro_ros.training.rooms import Frame
 
 FAR_M = 1e4
+SOFTEST_PX = 96
 
 
 class Batch(NamedTuple):
-    """Pictures (B, 3, S, S) uint8, canonical inverse depth (B, 1, T, T), NaN unknown; fov (B,)."""
+    """Pictures (B, 3, S, S) uint8, canonical inverse depth (B, 1, T, T), NaN unknown; fov (B,).
+
+    exact: whose depth is exact, (B,) bool.
+    """
 
     image: Tensor
     inverse_depth: Tensor
     fov_deg: Tensor
+    exact: Tensor
 
     def network_input(self) -> Tensor:
         """Give the pictures in [-1, 1]."""
@@ -83,13 +89,15 @@ class Frames:
 
 
 def augment(frame: Frame, rng: np.random.Generator) -> Frame:
-    """Crop (which narrows the field of view), flip and recolour a frame."""
+    """Crop (which narrows the field of view), flip, soften and recolour a frame."""
     if rng.random() < 0.6:
         frame = crop(frame, rng.uniform(0.6, 1.0), rng.uniform(0.9, 1.1), rng.uniform(-1, 1, 2))
     rgb, depth_m = frame.rgb, frame.depth_m
     if rng.random() < 0.5:
         rgb, depth_m = rgb[:, ::-1], depth_m[:, ::-1]
-    return Frame(recolour(rgb, rng), depth_m, frame.fov_deg)
+    if rng.random() < 0.5:
+        rgb = soften(rgb, rng)
+    return replace(frame, rgb=recolour(rgb, rng), depth_m=depth_m)
 
 
 def crop(frame: Frame, ratio: float, stretch: float, shift: np.ndarray) -> Frame:
@@ -105,7 +113,19 @@ def crop(frame: Frame, ratio: float, stretch: float, shift: np.ndarray) -> Frame
     y = round((old_height - height) * (0.5 + shift[1] / 6))
     fov_deg = fov_from_focal(focal_from_fov(frame.fov_deg, old_width), width)
     box = np.s_[y : y + height, x : x + width]
-    return Frame(frame.rgb[box], frame.depth_m[box], fov_deg)
+    return replace(frame, rgb=frame.rgb[box], depth_m=frame.depth_m[box], fov_deg=fov_deg)
+
+
+def soften(rgb: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Shrink a picture: how sharp one is must not tell how wide its view is.
+
+    The shorter side keeps at least SOFTEST_PX.
+    """
+    height, width = rgb.shape[:2]
+    least = min(1.0, SOFTEST_PX / min(height, width))
+    ratio = least ** rng.random()
+    size = max(1, round(width * ratio)), max(1, round(height * ratio))
+    return np.asarray(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA))
 
 
 def recolour(rgb: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -134,6 +154,7 @@ def collate(frames: list[Frame], config: DepthProConfig, target_px: int) -> Batc
         torch.cat(images).contiguous(),
         torch.from_numpy(np.stack(targets)).unsqueeze(1),
         torch.tensor([frame.fov_deg for frame in frames]),
+        torch.tensor([frame.exact for frame in frames]),
     )
 
 

@@ -18,11 +18,7 @@ def trimmed_absolute_error(c: Tensor, target: Tensor, keep: Tensor) -> Tensor:
     target: NaN where unknown; an image without known pixels does not count. keep: share of the
     known pixels that count, (B,).
     """
-    errors = (c - target).abs().flatten(1)  # (B, H * W)
-    ranked = [e[e.isfinite()].sort().values for e in errors]
-    counts = [round(len(e) * k) for e, k in zip(ranked, keep.tolist(), strict=True)]
-    means = [e[:n].mean() for e, n in zip(ranked, counts, strict=True) if n]
-    return torch.stack(means).mean() if means else 0 * c.sum()
+    return _trimmed_mean((c - target).abs(), keep)
 
 
 def mean_squared_error(c: Tensor, target: Tensor) -> Tensor:
@@ -30,13 +26,15 @@ def mean_squared_error(c: Tensor, target: Tensor) -> Tensor:
     return F.mse_loss(c, target)
 
 
-def log_error(c: Tensor, target: Tensor, floor: float = 0.05) -> Tensor:
+def log_error(c: Tensor, target: Tensor, keep: Tensor, floor: float = 0.05) -> Tensor:
     """Mean |log((C + floor) / (C* + floor))|: lets far surfaces count, which plain MAE hardly sees.
+
+    target, keep: as for `trimmed_absolute_error`.
 
     Not in the paper, which has images enough for both. The floor bounds what a pixel of sky can
     cost; an error relative to C* alone would let windows outweigh the whole room.
     """
-    return ((c + floor).log() - (target + floor).log()).abs().mean()
+    return _trimmed_mean(((c + floor).log() - (target + floor).log()).abs(), keep)
 
 
 def gradient_error(c: Tensor, target: Tensor, scales: int = 4) -> Tensor:
@@ -84,6 +82,14 @@ def _multi_scale(
         total = total + F.conv2d(difference, bank).abs().pow(power).mean()
         difference = F.conv2d(F.pad(difference, (1, 1, 1, 1), mode='replicate'), blur, stride=2)
     return total / scales
+
+
+def _trimmed_mean(errors: Tensor, keep: Tensor) -> Tensor:
+    """Mean over images of the mean of each one's smallest known errors (B, ...), `keep` of them."""
+    ranked = [e[e.isfinite()].sort().values for e in errors.flatten(1)]
+    counts = [round(len(e) * k) for e, k in zip(ranked, keep.tolist(), strict=True)]
+    means = [e[:n].mean() for e, n in zip(ranked, counts, strict=True) if n]
+    return torch.stack(means).mean() if means else 0 * errors.nansum()
 
 
 def _transposed(kernel: tuple) -> tuple:

@@ -37,12 +37,14 @@ class Frame:
     """A picture with its truth; rendered ones are stretched to a square.
 
     rgb: (H, W, 3) uint8. depth_m: (H, W) float16 along the optical axis, NaN where unknown.
-    fov_deg: horizontal.
+    fov_deg: horizontal. exact: whether depth is true everywhere and up to its edges, as rendered
+    depth is; measured depth is believed less.
     """
 
     rgb: np.ndarray
     depth_m: np.ndarray
     fov_deg: float
+    exact: bool = True
 
 
 def build_room(seed: int, held_out: bool = False) -> tuple[Scene, np.random.Generator]:

@@ -91,8 +91,10 @@ def training_frame(
     width, size = truth.rgb.shape[1], kept_size(truth.rgb)
     depth_m = cv2.resize(truth.depth_m, size, interpolation=cv2.INTER_NEAREST)
     outside = (depth_m < min_depth_m) | (depth_m > max_depth_m)
+    known_m = np.where(outside, np.nan, depth_m).astype(np.float16)
     return Frame(
         cv2.resize(truth.rgb, size, interpolation=cv2.INTER_AREA),
-        np.where(outside, np.nan, depth_m).astype(np.float16),
+        known_m,
         fov_from_focal(truth.focal_px, width),
+        exact=bool(np.isfinite(known_m).all()),
     )

@@ -83,26 +83,24 @@ def trained_parameters(network: DepthPro, stage: Stage) -> tuple[list[nn.Paramet
 
 
 def stage_losses(
-    stage: Stage, answer: DepthProOutput, target: Tensor, fov_deg: Tensor
+    stage: Stage, answer: DepthProOutput, target: Tensor, fov_deg: Tensor, exact: Tensor
 ) -> dict[str, Tensor]:
     """Give the stage's weighted losses; target: canonical inverse depth (B, 1, S, S), NaN unknown.
 
-    Pictures with unknown depth are real ones: the worst fifth of their pixels is not believed, and
-    their edges are not learned from (section 3.2).
+    Of pictures whose depth is not exact, (B,) bool, the worst fifth of the pixels is not believed,
+    and their edges are not learned from (section 3.2).
     """
     c = answer.inverse_depth.float()
-    known = target.isfinite()
-    synthetic = known.flatten(1).all(dim=1)
+    keep = torch.where(exact, 1.0, 0.8)
     parts = {}
     if answer.fov_deg is not None:
         parts['fov'] = 1e-3 * losses.fov_error(answer.fov_deg.float(), fov_deg)
     if stage.name == 'fov':
         return parts
-    parts['mae'] = losses.trimmed_absolute_error(c, target, keep=torch.where(synthetic, 1.0, 0.8))
-    if known.any():
-        parts['log'] = losses.log_error(c[known], target[known])
-    if synthetic.any():
-        c, target = c[synthetic], target[synthetic]
+    parts['mae'] = losses.trimmed_absolute_error(c, target, keep)
+    parts['log'] = losses.log_error(c, target, keep)
+    if exact.any():
+        c, target = c[exact], target[exact]
         if stage.name == '1':
             parts['ssi_mage'] = losses.scale_shift_invariant_gradient_error(c, target)
         else:

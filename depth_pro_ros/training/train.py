@@ -166,7 +166,7 @@ def compute_loss(network: DepthPro, batch: Batch, stage: Stage) -> tuple[Tensor,
     batch, dtype = batch.to(device), training_dtype(device)
     with torch.autocast(device.type, dtype=torch.bfloat16, enabled=dtype == torch.bfloat16):
         answer = network(batch.network_input(), need_fov=stage.learns_fov)
-    parts = stage_losses(stage, answer, batch.inverse_depth, batch.fov_deg)
+    parts = stage_losses(stage, answer, batch.inverse_depth, batch.fov_deg, batch.exact)
     return torch.stack(list(parts.values())).sum(), {n: part.item() for n, part in parts.items()}
 
 
