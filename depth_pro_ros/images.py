@@ -9,6 +9,7 @@ import struct
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -18,6 +19,8 @@ from PIL import Image
 PICTURES = ('.bmp', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp')
 """Suffixes, in lower case, that tell pictures."""
 FULL_FRAME_DIAGONAL_MM = math.hypot(36.0, 24.0)
+GAMMA = 2.2
+"""Of ordinary pictures: light is their values to this power."""
 EXIF = 0x8769
 FOCAL_LENGTH, FOCAL_LENGTH_35_MM = 0x920A, 0xA405
 RESOLUTION_WIDTH, RESOLUTION, RESOLUTION_UNIT = 0xA002, 0xA20E, 0xA210
@@ -36,17 +39,30 @@ class WriteError(RuntimeError):
 
 def read_picture(path: Path) -> NDArray[np.uint8]:
     """Read a picture as (H, W, 3) RGB, turned upright as its EXIF orientation asks."""
+    return np.asarray(_read_rgb(path, cv2.IMREAD_COLOR), np.uint8)
+
+
+def read_light(path: Path) -> NDArray[np.float32]:
+    """Read a picture, or a Radiance file (.hdr), as linear light (H, W, 3) RGB; white is 1."""
+    rgb = _read_rgb(path, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
+    if rgb.dtype == np.float32:
+        return rgb
+    share = rgb.astype(np.float32) / np.float32(np.iinfo(rgb.dtype).max)
+    return np.asarray(share**GAMMA, np.float32)
+
+
+def _read_rgb(path: Path, flags: int) -> NDArray[Any]:
     try:
         data = np.fromfile(path, np.uint8)
     except OSError as error:
         raise ImageError(f'{path}: {error.strerror}') from error
     try:
-        bgr = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+        bgr = cv2.imdecode(data, flags) if data.size else None
     except cv2.error as error:  # more pixels than OpenCV reads
         raise ImageError(f'{path}: {error.err}') from error
     if bgr is None:
         raise ImageError(f'{path}: not a picture that OpenCV can read')
-    return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)
+    return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
 
 
 def exif_focal_px(path: Path) -> float | None:

@@ -93,6 +93,20 @@ def add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     parser.add_argument(
         '--init', default='dinov2', help='dinov2, none, small or a weights file (%(default)s)'
     )
+    parser.add_argument(
+        '--panoramas',
+        type=Path,
+        metavar='DIR',
+        help='upright equirectangular photographs (.hdr or pictures) to learn from as well: their '
+        "field of view is known, and depth is what --init's weights see, in metres by the floor",
+    )
+    parser.add_argument(
+        '--tripod-m',
+        type=positive(float),
+        default=1.5,
+        metavar='M',
+        help='height of the camera of the panoramas above the floor (%(default)s)',
+    )
     add_run_options(parser)
     parser.set_defaults(run=run_train)
 
@@ -153,6 +167,7 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
 
 def run_train(args: argparse.Namespace) -> int:
     """Train on pictures with depth."""
+    from depth_pro_ros.network.weights import find_weights, sha256
     from depth_pro_ros.training.frames import Frames
     from depth_pro_ros.training.sources import open_frames
     from depth_pro_ros.training.start import start_network
@@ -160,6 +175,8 @@ def run_train(args: argparse.Namespace) -> int:
     check_training(args.output)
     if args.freeze_vit and args.init == 'none':
         raise ValueError('--freeze-vit would keep a random ViT: give --init weights that know more')
+    if args.panoramas and args.init in ('dinov2', 'none'):
+        raise ValueError('--panoramas asks for --init with weights that know depth already')
     network = start_network(args.init, args.preset, args.tile_size)
     of_bag = args.topic, args.depth_topic, args.focal_px, args.every
     parts = [open_frames(path, *of_bag) for path in args.data]
@@ -168,7 +185,27 @@ def run_train(args: argparse.Namespace) -> int:
     else:
         parts, rest = map(list, zip(*(part.hold_out() for part in parts), strict=True))
     origin = {'data': ' '.join(map(str, args.data)), 'init': args.init}
+    if args.panoramas:
+        parts.append(survey_panoramas(args))
+        origin |= {
+            'panoramas': str(args.panoramas),
+            'tripod_m': str(args.tripod_m),
+            'teacher': sha256(find_weights(args.init)),
+        }
     return run_stages(args, network, Frames.joined(parts), Frames.joined(rest), origin)
+
+
+def survey_panoramas(args: argparse.Namespace) -> Frames:
+    """Give views of panoramas, whose depth the weights that training starts from tell."""
+    import torch
+
+    from depth_pro_ros.network.checkpoint import load_network
+    from depth_pro_ros.network.weights import find_weights
+    from depth_pro_ros.training.panoramas import open_panoramas
+
+    network = load_network(find_weights(args.init)).float()
+    network.to('cuda' if torch.cuda.is_available() else 'cpu')
+    return open_panoramas(args.panoramas, network, args.tripod_m)
 
 
 def run_distil(args: argparse.Namespace) -> int:
