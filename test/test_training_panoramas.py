@@ -13,7 +13,7 @@ from depth_pro_ros.network.checkpoint import read_record, save_network
 from depth_pro_ros.training import panoramas, survey
 from depth_pro_ros.training.camera_view import look
 from depth_pro_ros.training.rooms import Frame, write_frames
-from depth_pro_ros.training.sphere import angles, directions, look_up, rays
+from depth_pro_ros.training.sphere import angles, directions, look_up
 
 TRIPOD_M = 1.4
 ROOM = np.array([[-3.0, -2.0, -TRIPOD_M], [4.0, 2.5, 1.2]])
@@ -46,7 +46,7 @@ def true_floor(distance_m):
 def test_a_view_shows_what_lies_in_its_direction():
     sphere = directions(256, 512)
     view = look((0, 0, 0), 0.7, -0.3, 0.1, 70.0, 4 / 3)
-    towards = rays(view, 80, 60)
+    towards = view.rays(80, 60)
     unit = towards / np.linalg.norm(towards, axis=-1, keepdims=True)
     np.testing.assert_allclose(look_up(sphere, towards, cv2.INTER_LINEAR), unit, atol=1e-3)
     middle = unit[29:31, 39:41].mean(axis=(0, 1))
@@ -64,14 +64,14 @@ def test_the_seam_behind_the_camera_is_closed():
 
 def test_left_is_left_and_down_is_down():
     view = look((0, 0, 0), 0.0, 0.0, 0.0, 90.0, 1.0)
-    towards = rays(view, 10, 10)
+    towards = view.rays(10, 10)
     assert (towards[:, 0, 1] > 0).all() and (towards[0, :, 2] > 0).all()  # Y to the left, Z up
     np.testing.assert_allclose(towards[..., 0], 1)
 
 
 def test_the_depth_of_a_view_gives_the_distances_around(distance_m):
     view = look((0, 0, 0), 0.7, -0.3, 0.1, 80.0, 4 / 3)
-    c = 0.5 / view.tan_half_x / to_walls(rays(view, 192, 192))  # stretched to a square
+    c = 0.5 / view.tan_half_x / to_walls(view.rays(192, 192))  # stretched to a square
     seen = survey.seen_by(view, c.astype(np.float32), directions(*distance_m.shape))
     inside = np.isfinite(seen)
     assert 0.06 < inside.mean() < 0.09
@@ -130,7 +130,7 @@ def test_each_pixel_of_a_view_has_the_depth_of_what_it_shows(monkeypatch, distan
     monkeypatch.setattr(panoramas, 'look', lambda *a: taken.append(look(*a)) or taken[-1])
     for number in range(5):
         frame = panoramas.draw_view(linear, distance_m.astype(np.float32), [0, number])
-        true_m = to_walls(rays(taken[-1], *frame.rgb.shape[1::-1]))
+        true_m = to_walls(taken[-1].rays(*frame.rgb.shape[1::-1]))
         assert np.quantile(np.abs(frame.depth_m / true_m - 1), 0.95) < 0.02
 
 

@@ -167,8 +167,8 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
 
 def run_train(args: argparse.Namespace) -> int:
     """Train on pictures with depth."""
-    from depth_pro_ros.network.weights import find_weights, sha256
     from depth_pro_ros.training.frames import Frames
+    from depth_pro_ros.training.panoramas import open_panoramas
     from depth_pro_ros.training.sources import open_frames
     from depth_pro_ros.training.start import start_network
 
@@ -186,51 +186,45 @@ def run_train(args: argparse.Namespace) -> int:
         parts, rest = map(list, zip(*(part.hold_out() for part in parts), strict=True))
     origin = {'data': ' '.join(map(str, args.data)), 'init': args.init}
     if args.panoramas:
-        parts.append(survey_panoramas(args))
-        origin |= {
-            'panoramas': str(args.panoramas),
-            'tripod_m': str(args.tripod_m),
-            'teacher': sha256(find_weights(args.init)),
-        }
+        teacher, digest = load_teacher(args.init)
+        parts.append(open_panoramas(args.panoramas, teacher, args.tripod_m))
+        del teacher
+        tripod_m = str(args.tripod_m)
+        origin |= {'panoramas': str(args.panoramas), 'tripod_m': tripod_m, 'teacher': digest}
     return run_stages(args, network, Frames.joined(parts), Frames.joined(rest), origin)
-
-
-def survey_panoramas(args: argparse.Namespace) -> Frames:
-    """Give views of panoramas, whose depth the weights that training starts from tell."""
-    import torch
-
-    from depth_pro_ros.network.checkpoint import load_network
-    from depth_pro_ros.network.weights import find_weights
-    from depth_pro_ros.training.panoramas import open_panoramas
-
-    network = load_network(find_weights(args.init)).float()
-    network.to('cuda' if torch.cuda.is_available() else 'cpu')
-    return open_panoramas(args.panoramas, network, args.tripod_m)
 
 
 def run_distil(args: argparse.Namespace) -> int:
     """Label pictures with the teacher, then train the student on them."""
-    import torch
-
-    from depth_pro_ros.network.checkpoint import load_network
-    from depth_pro_ros.network.weights import find_weights, sha256
     from depth_pro_ros.training.distil import label
     from depth_pro_ros.training.sources import LABELS, open_frames, open_pictures
     from depth_pro_ros.training.start import start_network
 
     check_training(args.output)
-    student, path = start_network(args.student), find_weights(args.teacher)
-    teacher = load_network(path).float().to('cuda' if torch.cuda.is_available() else 'cpu')
+    student = start_network(args.student)
+    teacher, digest = load_teacher(args.teacher)
     labels = args.output.with_suffix(LABELS)
     held_out = open_frames(args.held_out, args.topic, every=args.every) if args.held_out else None
     pictures = open_pictures(args.images, args.topic, args.every)
-    origin = {'teacher': sha256(path), 'images': str(args.images.resolve())}
+    origin = {'teacher': digest, 'images': str(args.images.resolve())}
     label(teacher, pictures, labels, {**origin, 'topic': args.topic, 'every': args.every})
     del teacher
     frames = open_frames(labels)
     if held_out is None:
         frames, held_out = frames.hold_out()
     return run_stages(args, student, frames, held_out, origin)
+
+
+def load_teacher(weights: str) -> tuple[DepthPro, str]:
+    """Load weights that answer for pictures without depth, and give their SHA-256, too."""
+    import torch
+
+    from depth_pro_ros.network.checkpoint import load_network
+    from depth_pro_ros.network.weights import find_weights, sha256
+
+    path = find_weights(weights)
+    network = load_network(path).float()
+    return network.to('cuda' if torch.cuda.is_available() else 'cpu'), sha256(path)
 
 
 def check_training(output: Path) -> None:

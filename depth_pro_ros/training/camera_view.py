@@ -28,6 +28,15 @@ class View:
         """Horizontal field of view."""
         return float(np.degrees(2 * np.arctan(self.tan_half_x)))
 
+    def rays(self, width: int, height: int) -> np.ndarray:
+        """The directions (H, W, 3) of pixels in the world, as long as depth 1 is far away."""
+        u, v = (
+            ((np.arange(count) + 0.5) / count * 2 - 1) * tangent
+            for count, tangent in ((width, self.tan_half_x), (height, self.tan_half_y))
+        )
+        pixels = np.stack([*np.meshgrid(u, v), np.ones((height, width))], axis=-1)
+        return (pixels.reshape(-1, 3) @ self.axes).reshape(pixels.shape)
+
     def view_projection(self, near_m: float = 0.05, far_m: float = 1000.0) -> np.ndarray:
         """The (4, 4) OpenGL matrix from world to clip space."""
         view = np.eye(4)
@@ -99,9 +108,7 @@ def _bearing(rng: np.random.Generator, least_m: float, most_m: float) -> np.ndar
 
 def probe_depth(scene: Scene, view: View) -> np.ndarray:
     """Depth (PROBE, PROBE) in metres against the boxes around everything: a cheap look ahead."""
-    steps = (np.arange(PROBE) + 0.5) / PROBE * 2 - 1
-    u, v = np.meshgrid(steps * view.tan_half_x, steps * view.tan_half_y)
-    rays = np.stack([u, v, np.ones_like(u)], -1).reshape(-1, 3) @ view.axes  # (P*P, 3), Z = 1
+    rays = view.rays(PROBE, PROBE).reshape(-1, 3)
     rays = np.where(np.abs(rays) < 1e-9, 1e-9, rays)
     room = np.where(rays > 0, scene.size_m - view.position_m, -view.position_m) / rays
     depth = room.min(axis=1)

@@ -14,7 +14,7 @@ from depth_pro_ros.network import DepthPro
 from depth_pro_ros.training.camera_view import View, look
 from depth_pro_ros.training.frames import Frames
 from depth_pro_ros.training.rooms import Frame
-from depth_pro_ros.training.sphere import look_up, rays
+from depth_pro_ros.training.sphere import look_up
 from depth_pro_ros.training.survey import survey
 
 RADIANCE = '.hdr'
@@ -81,7 +81,7 @@ def draw_view(
     yaw, pitch, roll = rng.uniform(-np.pi, np.pi), rng.normal(-0.1, 0.2), rng.normal(0, 0.03)
     view = look((0, 0, 0), yaw, pitch, roll, fov_deg, aspect)
     rgb = expose(linear, view, rng)
-    towards = rays(view, *rgb.shape[1::-1])
+    towards = view.rays(*rgb.shape[1::-1])
     nearness = look_up(1 / distance_m, towards, cv2.INTER_LINEAR)  # of a plane, it is smooth
     depth_m = 1 / (nearness * np.linalg.norm(towards, axis=-1))
     return Frame(rgb, depth_m.astype(np.float16), fov_deg, exact=False)
@@ -99,7 +99,7 @@ def expose(linear: NDArray[np.float16], view: View, rng: np.random.Generator) ->
         for tangent in (np.tan(np.radians(NARROWEST_DEG / 2)), view.tan_half_x)
     )
     shape = view.tan_half_y / view.tan_half_x
-    seen = look_up(linear, rays(view, fine, round(fine * shape)), cv2.INTER_LINEAR)
+    seen = look_up(linear, view.rays(fine, round(fine * shape)), cv2.INTER_LINEAR)
     shrunk = cv2.resize(seen, (width, round(width * shape)), interpolation=cv2.INTER_AREA)
     grey = np.exp(np.log(shrunk.mean(axis=-1) + 1e-4).mean())
     exposed = shrunk * (0.2 / grey * 2 ** rng.uniform(-1, 1))

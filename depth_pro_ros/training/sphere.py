@@ -7,8 +7,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from depth_pro_ros.training.camera_view import View
-
 
 def angles(height: int, width: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Give longitude (W,), left positive, and latitude (H,), up positive, of pixels, in radians."""
@@ -21,15 +19,6 @@ def directions(height: int, width: int) -> NDArray[np.float64]:
     longitude, latitude = np.meshgrid(*angles(height, width))
     level = np.cos(latitude)
     return np.stack([level * np.cos(longitude), level * np.sin(longitude), np.sin(latitude)], -1)
-
-
-def rays(view: View, width: int, height: int) -> NDArray[np.float64]:
-    """Give the directions (H, W, 3) of a view's pixels, as long as depth 1 is far away."""
-    u, v = (
-        ((np.arange(count) + 0.5) / count * 2 - 1) * tangent
-        for count, tangent in ((width, view.tan_half_x), (height, view.tan_half_y))
-    )
-    return np.stack([*np.meshgrid(u, v), np.ones((height, width))], axis=-1) @ view.axes
 
 
 def look_up(
