@@ -7,7 +7,7 @@ import math
 import os
 import struct
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,12 @@ class ImageError(RuntimeError):
 
 class WriteError(RuntimeError):
     """A file that cannot be written, so that going on makes no sense."""
+
+
+def find_pictures(folder: Path, kinds: Sequence[str] = PICTURES) -> list[Path]:
+    """Give the files in a folder and those in it that end as pictures do, ordered by path."""
+    found = (path for path in folder.rglob('*') if path.suffix.lower() in kinds)
+    return sorted(path for path in found if path.is_file())
 
 
 def read_picture(path: Path) -> NDArray[np.uint8]:

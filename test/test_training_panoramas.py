@@ -175,6 +175,13 @@ def test_panoramas_need_weights_that_know_depth(tmp_path, capsys):
     assert '--init' in capsys.readouterr().err
 
 
+def test_a_tripod_without_panoramas_says_what_is_missing(tmp_path, capsys):
+    output = str(tmp_path / 'a.safetensors')
+    command = ['train', '--data', str(tmp_path), '--tripod-m', '1.2', '--output', output]
+    assert cli.main(command) != 0
+    assert '--panoramas' in capsys.readouterr().err
+
+
 def test_a_network_learns_from_panoramas_beside_rooms(tmp_path, network, distance_m, monkeypatch):
     monkeypatch.setattr(panoramas, 'survey', lambda *_: distance_m.astype(np.float32))
     monkeypatch.setattr(DepthProConfig, 'small', classmethod(lambda cls: MINIATURE))

@@ -103,9 +103,8 @@ def add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     parser.add_argument(
         '--tripod-m',
         type=positive(float),
-        default=1.5,
         metavar='M',
-        help='height of the camera of the panoramas above the floor (%(default)s)',
+        help='height of the camera of the panoramas above the floor (default: 1.5)',
     )
     add_run_options(parser)
     parser.set_defaults(run=run_train)
@@ -168,13 +167,15 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
 def run_train(args: argparse.Namespace) -> int:
     """Train on pictures with depth."""
     from depth_pro_ros.training.frames import Frames
-    from depth_pro_ros.training.panoramas import open_panoramas
+    from depth_pro_ros.training.panoramas import TRIPOD_M, open_panoramas
     from depth_pro_ros.training.sources import open_frames
     from depth_pro_ros.training.start import start_network
 
     check_training(args.output)
     if args.freeze_vit and args.init == 'none':
         raise ValueError('--freeze-vit would keep a random ViT: give --init weights that know more')
+    if args.tripod_m and not args.panoramas:
+        raise ValueError('--tripod-m is the height of the camera of --panoramas: give these, too')
     if args.panoramas and args.init in ('dinov2', 'none'):
         raise ValueError('--panoramas asks for --init with weights that know depth already')
     network = start_network(args.init, args.preset, args.tile_size)
@@ -187,10 +188,10 @@ def run_train(args: argparse.Namespace) -> int:
     origin = {'data': ' '.join(map(str, args.data)), 'init': args.init}
     if args.panoramas:
         teacher, digest = load_teacher(args.init)
-        parts.append(open_panoramas(args.panoramas, teacher, args.tripod_m))
+        tripod_m = args.tripod_m or TRIPOD_M
+        parts.append(open_panoramas(args.panoramas, teacher, tripod_m))
         del teacher
-        tripod_m = str(args.tripod_m)
-        origin |= {'panoramas': str(args.panoramas), 'tripod_m': tripod_m, 'teacher': digest}
+        origin |= {'panoramas': str(args.panoramas), 'tripod_m': str(tripod_m), 'teacher': digest}
     return run_stages(args, network, Frames.joined(parts), Frames.joined(rest), origin)
 
 

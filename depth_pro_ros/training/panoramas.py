@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from depth_pro_ros.images import GAMMA, PICTURES, ImageError, read_light
+from depth_pro_ros.images import GAMMA, PICTURES, ImageError, find_pictures, read_light
 from depth_pro_ros.network import DepthPro
 from depth_pro_ros.training.camera_view import View, look
 from depth_pro_ros.training.frames import Frames
@@ -21,6 +21,8 @@ RADIANCE = '.hdr'
 LEAST_PX, MOST_PX = 512, 2048
 """Width of a panorama; wider ones are shrunk, so that many stay in memory."""
 VIEWS = 100
+TRIPOD_M = 1.5
+"""Height of the camera over the floor that is usual."""
 NARROWEST_DEG, WIDEST_DEG = 40.0, 100.0
 
 
@@ -32,9 +34,9 @@ def open_panoramas(folder: Path, network: DepthPro, tripod_m: float, views: int 
     there is nothing.
     """
     kinds = (*PICTURES, RADIANCE)
-    paths = sorted(p for p in folder.rglob('*') if p.suffix.lower() in kinds)
     readers: list[Callable[[], Frame]] = []
-    for number, path in enumerate(tqdm(paths, unit='panorama', desc='survey')):
+    paths = tqdm(find_pictures(folder, kinds), unit='panorama', desc='survey')
+    for number, path in enumerate(paths):
         try:
             linear, distance_m = read_surveyed(path, network, tripod_m)
         except ImageError as error:

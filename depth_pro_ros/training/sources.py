@@ -15,7 +15,7 @@ from depth_pro_ros.camera import fov_from_focal
 from depth_pro_ros.evaluation.datasets import find_frames, rooms
 from depth_pro_ros.evaluation.frame import DataError, Truth
 from depth_pro_ros.evaluation.frame import Frame as MeasuredFrame
-from depth_pro_ros.images import PICTURES, ImageError, read_picture
+from depth_pro_ros.images import PICTURES, ImageError, find_pictures, read_picture
 from depth_pro_ros.training.frames import FAR_M, Frames
 from depth_pro_ros.training.recorded import bag_pictures, bag_truths
 from depth_pro_ros.training.rooms import Frame
@@ -57,8 +57,7 @@ def open_pictures(
     if is_bag(path):
         yield from tqdm(bag_pictures(path, topic, every), unit='picture', desc='teacher')
         return
-    found = (p for p in path.rglob('*') if p.suffix.lower() in PICTURES)
-    paths = sorted(p for p in found if not any(q.suffix == LABELS for q in p.parents))
+    paths = [p for p in find_pictures(path) if not any(q.suffix == LABELS for q in p.parents)]
     if not paths:
         raise ValueError(f'{path} holds no pictures ({", ".join(PICTURES)}), and is no bag')
     for each in tqdm(paths, unit='picture', desc='teacher'):

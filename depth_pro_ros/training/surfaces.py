@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from depth_pro_ros.images import PICTURES, read_picture
+from depth_pro_ros.images import PICTURES, find_pictures, read_picture
 from depth_pro_ros.training.furniture import in_held_out_tenth
 
 SURFACE_PX = 128
@@ -19,8 +19,7 @@ def load_surfaces(folder: Path, held_out: bool = False) -> NDArray[np.uint8]:
     A tenth of them, chosen by their names, is for held-out rooms alone. Raises ValueError where
     there are none or too many, ImageError where one cannot be read.
     """
-    files = (p for p in folder.rglob('*') if p.is_file())
-    found = sorted(p for p in files if p.suffix.lower() in PICTURES)
+    found = find_pictures(folder)
     chosen = [p for p in found if in_held_out_tenth(p.name) == held_out]
     if not 0 < len(chosen) <= MOST_SURFACES:
         rooms = 'held-out' if held_out else 'training'
