@@ -214,6 +214,46 @@ def test_a_run_that_was_cut_off_goes_on(folder, tmp_path):
     assert len(learned.focals) == 6 + 6
 
 
+def test_files_of_other_settings_are_never_taken_for_finished(tmp_path):
+    picture(tmp_path / 'a.png')
+    make_video(tmp_path / 'clip.avi', frames=3)
+    out = tmp_path / 'out'
+
+    def run(focal_px, *formats):
+        asked = Estimator()
+        settings = Settings('w', focal_px=focal_px, formats=formats)
+        estimate(asked, [tmp_path / 'a.png', tmp_path / 'clip.avi'], out, settings)
+        return len(asked.focals)
+
+    run(90.0, 'npz', 'png')
+    assert focals(out, '**/*.npz') == [90.0] * 4
+    run(80.0, 'png')  # leaves the .npz of before
+    assert run(80.0, 'png') == 0
+    assert run(80.0, 'npz', 'png')
+    assert focals(out, '**/*.npz') == [80.0] * 4
+    assert run(80.0, 'png16') and run(80.0, 'npz', 'png', 'png16') == 0  # the others still count
+
+
+def test_a_run_that_was_cut_off_does_not_pass_for_the_one_before(tmp_path):
+    make_video(tmp_path / 'clip.avi')
+    out, inputs = tmp_path / 'out', [tmp_path / 'clip.avi']
+    first, second = (Settings('w', focal_px=f, formats=('npz',)) for f in (90.0, 80.0))
+    estimate(Estimator(), inputs, out, first)
+    with pytest.raises(KeyboardInterrupt):
+        estimate(Estimator(interrupt_at=9 + 4), inputs, out, second)
+    assert 0 < focals(out / 'clip').count(80.0) < 9
+    estimate(Estimator(), inputs, out, first)
+    assert focals(out / 'clip') == [90.0] * 9
+
+
+def test_a_picture_that_was_done_alone_joins_its_sequence(folder, tmp_path):
+    out, settings = tmp_path / 'out', Settings('w', formats=('npz',))
+    estimate(Estimator(), [folder / 'f0.png'], out, settings)
+    assert focals(out) == [50.0]
+    estimate(Estimator(), [folder], out, settings)
+    assert focals(out) == [90.0] * 5
+
+
 @pytest.mark.parametrize('per_frame', [False, True])
 def test_a_video_keeps_its_frames_and_its_focal_length(tmp_path, per_frame):
     make_video(tmp_path / 'clip.avi')

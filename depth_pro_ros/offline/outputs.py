@@ -109,9 +109,18 @@ def write_result(stem: Path, formats: Sequence[str], result: Result) -> None:
         write(beside(stem, ending), result)
 
 
-def have_all(stem: Path, formats: Sequence[str]) -> bool:
-    """Tell whether every chosen format is there; files are whole once they have their name."""
-    return all(beside(stem, WRITERS[name][0]).is_file() for name in formats)
+def have_all(stem: Path, formats: Sequence[str], record: dict[str, Any]) -> bool:
+    """Tell whether every chosen format is there, and is one that the record vouches for.
+
+    Files are whole once they have their name, but may have been made in another way.
+    """
+    vouched = record.get('formats', ())
+    return all(name in vouched and beside(stem, WRITERS[name][0]).is_file() for name in formats)
+
+
+def all_formats(formats: Sequence[str], before: dict[str, Any] | None) -> list[str]:
+    """Give what a record vouches for: the formats written now, and those of the record before."""
+    return sorted({*formats, *(before or {}).get('formats', ())})
 
 
 def write_record(path: Path, record: dict[str, Any]) -> None:

@@ -14,7 +14,7 @@ from depth_pro_ros.offline.inputs import Clip, Source
 from depth_pro_ros.offline.outputs import (
     PICTURE_FORMATS,
     Result,
-    beside,
+    all_formats,
     have_all,
     write_record,
     write_result,
@@ -26,22 +26,22 @@ from depth_pro_ros.offline.summary import Record
 def estimate_pictures(run: Run, clip: Clip) -> Records:
     """Estimate the pictures of a clip; those that were finished before are left as they are."""
     formats = run.settings.formats or PICTURE_FORMATS
-    before: dict[Source, Record] = {}
-    for source in clip.sources:
-        stem = run.output / source.name
-        record = run.finished(source, beside(stem, '.json'))
-        if record is not None and have_all(stem, formats):
-            before[source] = record
     shares_focal = len(clip.sources) > 1 and not run.settings.per_frame_focal
-    settled = settled_before(before) if shares_focal else None
+    records = {
+        source: record
+        for source in clip.sources
+        if (record := run.finished(source, run.record_path(source))) is not None
+    }
+    settled = settled_before(records) if shares_focal else None
     for source in clip.sources:
-        if source in before:
-            record = before[source]
-        else:
+        record = records.get(source)
+        if record is not None and (shares_focal and settled is None or not agrees(record, settled)):
+            record = None
+        if record is None or not have_all(run.output / source.name, formats, record):
             try:
                 if shares_focal and settled is None:
                     settled = settle_pictures(run, clip)
-                record = estimate_picture(run, source, formats, settled)
+                record = estimate_picture(run, source, formats, settled, record)
                 run.report(record)
             except BAD_FILE as error:
                 record = failed(source.path, error)
@@ -49,10 +49,23 @@ def estimate_pictures(run: Run, clip: Clip) -> Records:
         yield record
 
 
+def agrees(record: Record, settled: Settled | None) -> bool:
+    """Tell whether a picture has the focal length and the colours that hold for its clip now."""
+    return bool(record.get('clip') == (dataclasses.asdict(settled) if settled else None))
+
+
 def estimate_picture(
-    run: Run, source: Source, formats: tuple[str, ...], settled: Settled | None
+    run: Run,
+    source: Source,
+    formats: tuple[str, ...],
+    settled: Settled | None,
+    before: Record | None,
 ) -> Record:
-    """Estimate one picture and write its files; the record comes last and says that all is done."""
+    """Estimate one picture and write its files; the record comes last and says that all is done.
+
+    before: the record of files of other formats that were made in the same way. Without it, an old
+    record goes before the first file is replaced, lest it vouches for the new ones.
+    """
     watch = Stopwatch()
     rgb = read_picture(source.path)
     focal_px, focal_source = run.known_focal(source.path)
@@ -60,20 +73,21 @@ def estimate_picture(
         focal_px, focal_source = settled.focal_px, 'network, median of the sequence'
     prediction = run.estimator.predict(rgb, focal_px)
     result = Result(rgb, prediction, settled.colours_m if settled else None)
-    stem = run.output / source.name
-    write_result(stem, formats, result)
+    if before is None:
+        run.record_path(source).unlink(missing_ok=True)
+    write_result(run.output / source.name, formats, result)
     record = make_record(
         run, source, result.intrinsics, depth_range(prediction.depth_m), focal_source
     )
     record |= {'clip': dataclasses.asdict(settled) if settled else None}
-    record |= {'seconds': watch.seconds()}
-    write_record(beside(stem, '.json'), record)
+    record |= {'formats': all_formats(formats, before), 'seconds': watch.seconds()}
+    write_record(run.record_path(source), record)
     return record
 
 
-def settled_before(before: dict[Source, Record]) -> Settled | None:
+def settled_before(records: dict[Source, Record]) -> Settled | None:
     """Give what an earlier run settled for this sequence, so that the rest of it matches."""
-    for record in before.values():
+    for record in records.values():
         if record.get('clip'):
             return Settled(**record['clip'])
     return None

@@ -14,7 +14,7 @@ from depth_pro_ros.camera import Intrinsics, fov_from_focal
 from depth_pro_ros.estimator import DepthEstimator, OutOfMemoryError
 from depth_pro_ros.images import ImageError, exif_focal_px
 from depth_pro_ros.offline.inputs import Source, file_key
-from depth_pro_ros.offline.outputs import Range, read_record
+from depth_pro_ros.offline.outputs import Range, beside, read_record
 from depth_pro_ros.offline.summary import Record
 
 BAD_FILE = (ImageError, OutOfMemoryError, ValueError, ArithmeticError)
@@ -54,6 +54,10 @@ class Run:
             'precision': estimator.precision,
             'weights_stamp': estimator.weights_stamp,
         }
+
+    def record_path(self, source: Source) -> Path:
+        """Give where the record of a picture or video lies; it is written last."""
+        return beside(self.output / source.name, '.json')
 
     def finished(self, source: Source, record_path: Path) -> Record | None:
         """Give the record of a file that was done before, the same way and not changed since."""

@@ -15,6 +15,7 @@ from depth_pro_ros.offline.clip import Settled, samples, settle
 from depth_pro_ros.offline.inputs import Source
 from depth_pro_ros.offline.outputs import (
     Result,
+    all_formats,
     beside,
     have_all,
     read_record,
@@ -63,14 +64,10 @@ class VideoFiles:
         """Name of the files of one frame, in a folder that is named as the video."""
         return self.stem / f'{index:06d}'
 
-    def have_frame(self, index: int, formats: tuple[str, ...]) -> bool:
-        """Tell whether the chosen formats of a frame are there."""
-        return have_all(self.frame_stem(index), formats)
-
-    def are_whole(self, formats: tuple[str, ...]) -> bool:
+    def are_whole(self, formats: tuple[str, ...], record: Record) -> bool:
         """Tell whether the video is there, and the chosen formats of all frames."""
         return self.video.is_file() and all(
-            self.have_frame(index, formats) for index in range(self.frames)
+            have_all(self.frame_stem(index), formats, record) for index in range(self.frames)
         )
 
 
@@ -79,7 +76,7 @@ def estimate_video(run: Run, source: Source, frames: int) -> Records:
     files = VideoFiles(run.output / source.name, frames)
     formats = run.settings.formats or ()
     record = run.finished(source, files.record)
-    if record is not None and files.are_whole(formats):
+    if record is not None and files.are_whole(formats, record):
         run.bar.update(frames)
         yield record
         return
@@ -101,15 +98,19 @@ def estimate_video(run: Run, source: Source, frames: int) -> Records:
 
 def settle_video(run: Run, source: Source, files: VideoFiles) -> Settled:
     """Give the focal length and the colours of a video, as the run that was cut off had them."""
+    formats = run.settings.formats or ()
     unfinished = run.finished(source, files.unfinished)
-    if unfinished is not None:
+    if unfinished is not None and {*formats} <= {*unfinished.get('formats', ())}:
         return Settled(**unfinished['clip'])
+    before = run.finished(source, files.record)
+    files.record.unlink(missing_ok=True)  # or it would vouch for files that are replaced now
     shutil.rmtree(files.parts, ignore_errors=True)  # made by other weights, or of another video
     files.parts.mkdir(parents=True)
     focal_px = run.settings.focal_px
     pictures = (rgb for _, rgb in read_frames(source.path, samples(files.frames)))
     settled = settle(run.estimator, ((rgb, focal_px) for rgb in pictures))
-    write_record(files.unfinished, video_record(run, source, settled))
+    record = video_record(run, source, settled) | {'formats': all_formats(formats, before)}
+    write_record(files.unfinished, record)
     return settled
 
 
@@ -128,12 +129,13 @@ def video_record(run: Run, source: Source, settled: Settled) -> Record:
 
 
 def estimate_frames(run: Run, source: Source, files: VideoFiles, settled: Settled) -> None:
-    """Estimate the frames that are not there yet."""
+    """Estimate the frames that are not there yet; a frame's part comes after its files."""
     formats = run.settings.formats or ()
+    record = {'formats': formats}
     missing = {
         index
         for index in range(files.frames)
-        if not (files.part(index).is_file() and files.have_frame(index, formats))
+        if not files.part(index).is_file() or not have_all(files.frame_stem(index), formats, record)
     }
     run.bar.update(files.frames - len(missing))
     if formats:
