@@ -186,6 +186,7 @@ def run_train(args: argparse.Namespace) -> int:
     else:
         parts, rest = map(list, zip(*(part.hold_out() for part in parts), strict=True))
     origin = {'data': ' '.join(map(str, args.data)), 'init': args.init}
+    origin |= given(args, 'held_out', 'topic', 'depth_topic', 'focal_px', 'every')
     if args.panoramas:
         teacher, digest = load_teacher(args.init)
         tripod_m = args.tripod_m or TRIPOD_M
@@ -210,10 +211,17 @@ def run_distil(args: argparse.Namespace) -> int:
     origin = {'teacher': digest, 'images': str(args.images.resolve())}
     label(teacher, pictures, labels, {**origin, 'topic': args.topic, 'every': args.every})
     del teacher
+    origin |= given(args, 'student', 'held_out', 'topic', 'every')
     frames = open_frames(labels)
     if held_out is None:
         frames, held_out = frames.hold_out()
     return run_stages(args, student, frames, held_out, origin)
+
+
+def given(args: argparse.Namespace, *names: str) -> dict[str, str]:
+    """Give those options that have a value: a run that goes on must have the same."""
+    values = {name: getattr(args, name) for name in names}
+    return {name: str(value) for name, value in values.items() if value is not None}
 
 
 def load_teacher(weights: str) -> tuple[DepthPro, str]:
