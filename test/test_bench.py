@@ -10,6 +10,7 @@ import torch
 from networks import REDUCED, TINY_SHARED, lively_network
 
 from depth_pro_ros import cli
+from depth_pro_ros.bench import bench as benchmark
 from depth_pro_ros.bench.bench import Report, count_operations, picture, row
 from depth_pro_ros.bench.sides import installed_rivals
 from depth_pro_ros.bench.worker import Timing, Worker
@@ -47,6 +48,38 @@ def test_a_side_that_fails_is_named(tmp_path):
         Worker('depth_pro_ros', tmp_path / 'none.pt', 'cpu', 'fp32', 'auto', picture(64, 48))
 
 
+def test_what_was_measured_before_a_side_failed_is_kept(tmp_path, capsys, monkeypatch):
+    weights, figures = tmp_path / 'tiny.safetensors', tmp_path / 'new' / 'figures.json'
+    save_network(weights, lively_network(TINY_SHARED), {})
+    known = benchmark.alternate
+
+    def fails_later(sides, rounds, path, device, precision, *more):
+        if precision != 'fp32':
+            raise RuntimeError('depth_pro_ros in bf16: out of memory')
+        return known(sides, rounds, path, device, precision, *more)
+
+    monkeypatch.setattr(benchmark, 'alternate', fails_later)
+    monkeypatch.setattr(benchmark, 'PRODUCT_SIZE', 64)
+    command = ['bench', '--weights', str(weights), '--precision', 'bf16', '--device', 'cpu']
+    command += ['--size', '64x48', '--rounds', '1', '--json', str(figures)]
+    assert cli.main(command) == 1
+    told = capsys.readouterr()
+    assert '| depth_pro_ros | fp32 |' in told.out and 'out of memory' in told.err
+    assert len(json.loads(figures.read_text())['rows']) == 1
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (['--preset', 'large', '--weights', 'depth_pro'], '--preset chooses weights itself'),
+        (['--size', '8x999999'], '8x999999'),
+    ],
+)
+def test_bench_refuses_what_it_would_ignore_or_choke_on(capsys, arguments, message):
+    assert cli.main(['bench', *arguments]) == 1
+    assert message in capsys.readouterr().err
+
+
 def test_sums(tmp_path):
     far = np.full((2, 2), np.inf, np.float32)
     timings = [Timing(seconds, far, 100.0, 7) for seconds in (1.0, 2.0, 4.0)]
@@ -60,7 +93,7 @@ def test_sums(tmp_path):
     assert found.p95_s == pytest.approx(3.8)
     assert found.depth_difference == pytest.approx((0.1, 0.1, 0.1), rel=1e-5)
     assert found.focal_difference == pytest.approx(0.1)
-    told = Report('a machine', 'a picture', 'weights', {'bf16': 1.0}, [found]).markdown()
+    told = Report('a machine', 'a picture', 'weights', {'bf16': 1.0}, [found], []).markdown()
     assert '| ours | bf16 | 2.000 | 3.800 | 0.5 | 1.000 | 0.00 GB | 25% |' in told
 
 

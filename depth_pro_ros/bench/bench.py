@@ -22,6 +22,7 @@ from tqdm import tqdm
 from depth_pro_ros.bench.lively import lively_network
 from depth_pro_ros.bench.sides import installed_rivals
 from depth_pro_ros.bench.worker import Timing, Worker
+from depth_pro_ros.camera import check_size
 from depth_pro_ros.devices import PRECISIONS, choose_device
 from depth_pro_ros.network import DepthPro, DepthProConfig
 from depth_pro_ros.network.checkpoint import read_config, save_network
@@ -58,6 +59,8 @@ class Report:
     network: str
     product_gflops: dict[str, float]
     rows: list[Row]
+    failures: list[str]
+    """What ended it before all rows were measured."""
 
     def markdown(self) -> str:
         """Give a table; ratios are of times, the reference being 1."""
@@ -98,8 +101,10 @@ def bench(
     weights: `small`, `depth_pro` or a file, or `random` for lively random ones of the official
     size. precisions: beside fp32, whose first side is the reference of all differences.
     size: (width, height) of the picture. rounds: timed pictures a side, after one that is not.
-    Raises RuntimeError where a side fails, ValueError.
+    What was measured before a side failed, or before an interruption, is reported all the same.
+    Raises RuntimeError where nothing was, ValueError.
     """
+    check_size(*size)
     target = choose_device(device)
     width, height = size
     rgb = picture(width, height)
@@ -112,18 +117,25 @@ def bench(
         config = read_config(path)
         flops = count_operations(config)
         rates, rows, reference = dict[str, float](), list[Row](), None
-        for precision in dict.fromkeys(['fp32', *precisions]):
-            rates[precision] = product_gflops(target, PRECISIONS[precision])
-            sides = [*installed_rivals(config), 'depth_pro_ros']
-            for worker, timings in alternate(sides, rounds, path, device, precision, memory, rgb):
-                reference = reference or timings[0]
-                rows.append(row(worker, timings, reference, flops / rates[precision] / 1e9))
+        sides, failures = [*installed_rivals(config), 'depth_pro_ros'], list[str]()
+        try:
+            for precision in dict.fromkeys(['fp32', *precisions]):
+                rates[precision] = product_gflops(target, PRECISIONS[precision])
+                setting = path, device, precision, memory, rgb
+                for worker, timings in alternate(sides, rounds, *setting):
+                    reference = reference or timings[0]
+                    rows.append(row(worker, timings, reference, flops / rates[precision] / 1e9))
+        except (RuntimeError, KeyboardInterrupt) as error:
+            if not rows:
+                raise
+            failures.append(str(error) or 'interrupted')
     return Report(
         describe_machine(target),
         f'{width}x{height} picture, {rounds} times, from host to host',
         f'weights {weights}, {flops / 1e12:.2f} TFLOP a frame unfolded',
         rates,
         rows,
+        failures,
     )
 
 
@@ -180,12 +192,14 @@ def count_operations(config: DepthProConfig) -> int:
 def product_gflops(device: torch.device, dtype: torch.dtype) -> float:
     """Measure the rate of a large matrix product."""
     a = torch.randn(PRODUCT_SIZE, PRODUCT_SIZE, device=device, dtype=dtype)
-    best = float('inf')
+    best, together = float('inf'), 20 if device.type == 'cuda' else 1
     for _ in range(4):
         began = time.perf_counter()
-        (a @ a)[0, 0].item()  # waits for the device
+        for _ in range(together):
+            product = a @ a
+        product[0, 0].item()  # waits for the device
         best = min(best, time.perf_counter() - began)
-    return 2 * PRODUCT_SIZE**3 / best / 1e9
+    return together * 2 * PRODUCT_SIZE**3 / best / 1e9
 
 
 def picture(width: int, height: int) -> NDArray[np.uint8]:

@@ -76,9 +76,12 @@ def serve(
 ) -> None:
     """Load a side, warm it up, and run the picture as often as asked."""
     try:
+        import torch
+
         from depth_pro_ros.bench.sides import SIDES
         from depth_pro_ros.devices import choose_device, peak_memory_bytes
 
+        torch.backends.cudnn.allow_tf32 = False  # fp32 is the reference, and shall be that
         target = choose_device(device)
         began = time.perf_counter()
         run = SIDES[side](weights, device, precision, memory)

@@ -5,7 +5,13 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from depth_pro_ros.commands.options import add_model_options, picture_size, positive
+from depth_pro_ros.commands.options import (
+    DEFAULT_WEIGHTS,
+    add_model_options,
+    picture_size,
+    positive,
+)
+from depth_pro_ros.commands.options import report as print_failures
 
 
 def add_bench(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -35,12 +41,17 @@ def run_bench(args: argparse.Namespace) -> int:
     """Print the table."""
     from depth_pro_ros.bench.bench import bench
     from depth_pro_ros.devices import choose_device, choose_precision, precision_name
+    from depth_pro_ros.images import prepare_folder
 
+    if args.preset and args.weights != DEFAULT_WEIGHTS:
+        raise ValueError('--preset chooses weights itself: leave --weights out')
     size = picture_size('--size', args.size)
+    if args.json:
+        prepare_folder(args.json.parent)
     weights = {'small': 'small', 'large': 'random', None: args.weights}[args.preset]
     precision = precision_name(choose_precision(args.precision, choose_device(args.device)))
     report = bench(weights, [precision], args.device, size, args.rounds, args.memory)
     print(report.markdown())
     if args.json:
         report.write(args.json)
-    return 0
+    return print_failures(report.failures)

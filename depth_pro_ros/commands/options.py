@@ -9,13 +9,16 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
+DEFAULT_WEIGHTS = 'small'
 Number = TypeVar('Number', int, float)
 
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that every command with a network has."""
     parser.add_argument(
-        '--weights', default='small', help='small, depth_pro (official) or a file (%(default)s)'
+        '--weights',
+        default=DEFAULT_WEIGHTS,
+        help='small, depth_pro (official) or a file (%(default)s)',
     )
     parser.add_argument('--device', default='auto', help='auto, cpu, cuda or cuda:N (%(default)s)')
     parser.add_argument(
