@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from depth_pro_ros import __version__
 from depth_pro_ros.commands.bag import add_bag
@@ -26,6 +29,23 @@ EXTRAS = {
     'scipy': 'evaluate',
 }
 """Module that not everybody has -> the extra of this package that brings it."""
+
+
+@contextmanager
+def ending_as_interrupted() -> Iterator[None]:
+    """Let SIGTERM, as batch systems send it, do what Ctrl-C does: keep what is finished."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may take signals
+        return
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -51,7 +71,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         add(commands)
     args = parser.parse_args(argv)
     try:
-        code: int = args.run(args)
+        with ending_as_interrupted():
+            code: int = args.run(args)
     except ModuleNotFoundError as error:
         extra = EXTRAS.get((error.name or '').split('.')[0])
         package = f'depth_pro_ros[{extra}]' if extra else error.name

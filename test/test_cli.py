@@ -148,6 +148,23 @@ def test_ctrl_c_ends_quietly(monkeypatch, capsys, tmp_path):
     assert 'interrupted' in capsys.readouterr().err
 
 
+def test_sigterm_keeps_what_is_finished_as_ctrl_c_does(monkeypatch, capsys, tmp_path):
+    kept = []
+
+    def stopped(args):
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(10)
+        finally:
+            kept.append(True)
+
+    monkeypatch.setattr('depth_pro_ros.commands.offline.run_estimate', stopped)
+    before = signal.getsignal(signal.SIGTERM)
+    assert cli.main(['estimate', 'x.jpg', '--output', str(tmp_path)]) == 130
+    assert kept and 'interrupted' in capsys.readouterr().err
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
 def test_options_name_what_there_is(capsys):
     with pytest.raises(SystemExit):
         cli.main(['estimate', '--help'])

@@ -330,6 +330,35 @@ def test_kitti_raw_data_with_annotated_depth(tmp_path, listed):
     assert known[153:371, 44:1197].all() and known.sum() == (371 - 153) * (1197 - 44)
 
 
+def test_kitti_leaves_out_drives_without_raw_pictures(tmp_path):
+    depth = 'val/2011_09_26_drive_0002_sync/proj_depth/groundtruth/image_02/0000000069.png'
+    png16(tmp_path / depth, np.full((375, 1242), 256 * 7))
+    with pytest.raises(DataError):
+        find_frames(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ('more', 'message'),
+    [
+        ({'crop': None, 'mask': None, 'fx': None}, None),
+        ({'depth_units_per_metre': None}, 'frames.json'),
+        ({'mask': 'mask.png'}, 'mask.png is of another size'),
+    ],
+)
+def test_optional_fields_of_ones_own_frames(tmp_path, more, message):
+    picture(tmp_path / 'a.png')
+    png16(tmp_path / 'a_depth.png', ramp() * 100)
+    picture(tmp_path / 'mask.png', 2 * H, 2 * W)
+    entry = {'name': 'a', 'image': 'a.png', 'depth': 'a_depth.png', 'depth_units_per_metre': 100}
+    text(tmp_path / 'frames.json', json.dumps({'frames': [entry | more]}))
+    [frame] = find_frames(tmp_path)
+    if message is None:
+        assert frame.read().focal_px is None
+    else:
+        with pytest.raises(DataError, match=message):
+            frame.read()
+
+
 def test_sun_rgbd_takes_the_test_split(tmp_path):
     from scipy.io import savemat
 

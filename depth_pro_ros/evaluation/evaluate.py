@@ -17,7 +17,15 @@ from depth_pro_ros.evaluation.sheet import ContactSheet
 from depth_pro_ros.evaluation.table import as_json, as_markdown, as_rich, make_rows
 from depth_pro_ros.images import ImageError, prepare_folder, write_aside, write_png
 
-BAD_FRAME = (DataError, ImageError, OSError, OutOfMemoryError, ValueError, ArithmeticError)
+BAD_FRAME = (
+    DataError,
+    ImageError,
+    OSError,
+    EOFError,
+    OutOfMemoryError,
+    ValueError,
+    ArithmeticError,
+)
 """What one frame can be at fault for; the others are measured all the same."""
 WIDEST = 300
 """Columns of text that a table may take."""

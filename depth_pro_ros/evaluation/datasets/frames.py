@@ -53,24 +53,29 @@ def _read(root: Path, entry: dict[str, Any]) -> Truth:
     try:
         image, depth = root / entry['image'], root / entry['depth']
         units_per_metre = float(entry['depth_units_per_metre'])
+        focal_px = float(entry['fx']) if entry.get('fx') else None
+        crop = [int(value) for value in entry.get('crop') or ()]
     except KeyError as error:
         raise DataError(f'{entry["name"]} in frames.json has no {error}') from error
+    except (TypeError, ValueError) as error:
+        raise DataError(f'{entry["name"]} in frames.json: {error}') from error
     rgb = read_picture(image)
     depth_m = metres(read_png16(depth), units_per_metre)
     mask: NDArray[np.float32] | None = None
-    if 'mask' in entry:
+    if entry.get('mask'):
         mask = np.float32(1 / 255) * read_picture(root / entry['mask'])[..., 0]
-    if rgb.shape[:2] != depth_m.shape:
-        raise DataError(f'{depth} is of another size than {image}')
-    if 'crop' in entry:
-        top, bottom, left, right = (int(value) for value in entry['crop'])
+    for path, other in ((depth, depth_m), (entry.get('mask'), mask)):
+        if other is not None and other.shape != rgb.shape[:2]:
+            raise DataError(f'{path} is of another size than {image}')
+    if crop:
+        top, bottom, left, right = crop
         part = np.s_[top:bottom, left:right]
     else:
         part = inside_white_border(rgb)
     return Truth(
         rgb=np.ascontiguousarray(rgb[part]),
         depth_m=depth_m[part],
-        focal_px=float(entry['fx']) if entry.get('fx') else None,
+        focal_px=focal_px,
         mask=None if mask is None else mask[part],
     )
 

@@ -61,7 +61,9 @@ def _annotated(root: Path) -> Iterator[Frame]:
         image = _one_of(
             root, f'{drive[:10]}/{drive}/{camera}/data/{depth.name}', 'raw', 'kitti_raw'
         )
-        yield _frame(f'{drive}/{camera}/{depth.stem}', image, depth, _calibration(image), crop=True)
+        if image.is_file():
+            name = f'{drive}/{camera}/{depth.stem}'
+            yield _frame(name, image, depth, _calibration(image), crop=True)
 
 
 def _one_of(root: Path, name: str, *folders: str) -> Path:

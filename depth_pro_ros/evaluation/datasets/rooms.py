@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -34,6 +35,6 @@ def _read(stem: Path) -> Truth:
     try:
         with np.load(path) as stored:
             depth_m, fov_deg = known(stored['depth_m']), float(stored['fov_deg'])
-    except (KeyError, ValueError, EOFError, BadZipFile) as error:
+    except (KeyError, ValueError, EOFError, BadZipFile, zlib.error) as error:
         raise DataError(f'{path} is no rendered frame: {error}') from error
     return Truth(rgb, depth_m, focal_from_fov(fov_deg, rgb.shape[1]))
