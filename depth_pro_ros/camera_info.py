@@ -32,6 +32,19 @@ def is_calibrated(info: CameraInfoMessage) -> bool:
     return bool(info.k[0] != 0.0)
 
 
+def is_distorted(info: CameraInfoMessage) -> bool:
+    """Tell whether a lens bends straight lines; a fisheye does without any coefficient, too."""
+    return any(info.d) or info.distortion_model == 'equidistant'
+
+
+def is_raw(info: CameraInfoMessage) -> bool:
+    """Tell whether rectifying an image moves its pixels: for the lens, or for R and P."""
+    turned = any(info.r) and not np.array_equal(np.reshape(info.r, (3, 3)), np.eye(3))
+    fx, fy, cx, cy = (info.p[index] for index in (0, 5, 2, 6))
+    moved = fx != 0.0 and (fx, fy, cx, cy) != (info.k[0], info.k[4], info.k[2], info.k[5])
+    return is_distorted(info) or turned or moved
+
+
 def intrinsics_for_image(
     info: CameraInfoMessage, width: int, height: int
 ) -> tuple[Intrinsics, Intrinsics]:
@@ -72,7 +85,7 @@ def rectifier_for_image(info: CameraInfoMessage, width: int, height: int) -> Rec
     try:
         return make_rectifier(
             info.distortion_model,
-            list(info.d),
+            list(info.d) or [0.0] * 4,
             matrix(raw),
             rotation,
             matrix(rectified),

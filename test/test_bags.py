@@ -230,6 +230,11 @@ def test_an_uncalibrated_camera_info_counts_as_none(convert, tmp_path):
     assert 'field-of-view head' in convert.report.focal
 
 
+def test_rectifying_without_a_calibration_says_what_is_missing(convert, tmp_path):
+    with pytest.raises(BagError, match='no calibrated CameraInfo beside /camera'):
+        convert(camera_bag(tmp_path / 'in', info=False), rectify=True)
+
+
 def test_a_calibration_published_once_holds_for_a_later_stretch(convert, tmp_path):
     images = [(index * PERIOD_NS, raw_image(index)) for index in range(4)]
     source = write_bag(

@@ -167,6 +167,8 @@ def test_the_same_chunks_undamaged_are_fine(run, tmp_path):
         (['--every', '0'], '--every 0 is not positive'),
         (['--max-depth', '0.05'], 'are no range'),
         (['--namespace', 'depth'], "--namespace 'depth' is not like"),
+        (['--rectify', '--focal-px', '500'], 'leave --rectify and --camera-info out'),
+        (['--camera-info', '/none', '--focal-px', '500'], 'leave --rectify and --camera-info out'),
         (['--weights', 'nowhere.pt'], "no weights 'nowhere.pt'"),
         (['--device', 'tpu'], "no device 'tpu'"),
     ],

@@ -13,7 +13,12 @@ from depth_pro_ros.bags.options import BagError, BagOptions
 from depth_pro_ros.bags.reading import Bag, parsed, picture
 from depth_pro_ros.bags.survey import Survey
 from depth_pro_ros.camera import Intrinsics, focal_from_fov
-from depth_pro_ros.camera_info import intrinsics_for_image, rectifier_for_image
+from depth_pro_ros.camera_info import (
+    intrinsics_for_image,
+    is_distorted,
+    is_raw,
+    rectifier_for_image,
+)
 from depth_pro_ros.estimator import DepthEstimator
 from depth_pro_ros.offline.clip import samples
 from depth_pro_ros.rectify import Rectifier
@@ -51,7 +56,7 @@ class Camera:
         index = self._newest(stamp)
         info = self._infos[index]
         _, intrinsics = intrinsics_for_image(info, width, height)
-        if not (rectify and any(info.d)):
+        if not (rectify and is_raw(info)):
             return View(rgb, intrinsics, None)
         key = (index, width, height)
         if key not in self._rectifiers:
@@ -70,9 +75,14 @@ def find_camera(bag: Bag, found: Survey, options: BagOptions, estimator: DepthEs
     if options.focal_px:
         return Camera('given', focal_px=options.focal_px)
     if found.infos:
-        distorted = any(any(info.d) for info in found.infos) and not options.rectify
+        distorted = any(map(is_distorted, found.infos)) and not options.rectify
         hint = ', taken as rectified: else use --rectify' if distorted else ''
         return Camera(f'CameraInfo{hint}', infos=found.infos)
+    if options.rectify:
+        raise BagError(
+            f'{bag.path} has no calibrated CameraInfo beside {found.images.topic}, which --rectify '
+            'needs: name its topic with --camera-info, or leave --rectify out'
+        )
     estimates = []
     fault: Exception | None = None
     for index in samples(len(found.times_ns)):

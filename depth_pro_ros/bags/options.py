@@ -81,6 +81,10 @@ class BagOptions:
             f'--focal-px {self.focal_px} is not positive': (
                 self.focal_px is None or 0.0 < self.focal_px < math.inf
             ),
+            '--focal-px takes the images as rectified, without a CameraInfo: '
+            'leave --rectify and --camera-info out': (
+                self.focal_px is None or not self.rectify and self.camera_info is None
+            ),
             f"--namespace '{self.namespace}' is not like /depth_pro": (
                 self.namespace.startswith('/') and not self.namespace.endswith('/')
             ),

@@ -6,11 +6,13 @@ Bags and weights must have the same paths on every machine.
 from __future__ import annotations
 
 import collections
+import dataclasses
 import functools
 import logging
 import math
 import os
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import ray
@@ -21,6 +23,7 @@ from depth_pro_ros.bags.convert import convert_bag
 from depth_pro_ros.bags.jobs import Job
 from depth_pro_ros.bags.options import BagError, BagOptions, ModelChoice
 from depth_pro_ros.bags.writing import check_is_free, remove_unfinished
+from depth_pro_ros.network.weights import NAMES
 
 TRIES = 3
 """How often a bag is begun at most, whether its worker dies or reports a failure."""
@@ -73,6 +76,8 @@ def convert_on_ray(
     if began:
         ray.init(log_to_driver=False, logging_level=logging.WARNING)
     absolute = [Job(job.source.resolve(), job.output.resolve()) for job in jobs]
+    if model.weights not in NAMES:
+        model = dataclasses.replace(model, weights=str(Path(model.weights).resolve()))
     try:
         start, count = plan_workers(options, model, workers, len(jobs))
         return run_jobs(absolute, start, count)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from sensor_msgs.msg import CameraInfo
 
 from depth_pro_ros.camera import Intrinsics
+from depth_pro_ros.camera_info import is_raw
 from depth_pro_ros.rectify import Rectifier
 from depth_pro_ros.ros import messages
 from depth_pro_ros.ros.parameters import NodeParameters
@@ -61,7 +62,7 @@ class Calibration:
             self._warn('camera_info', f'{error}; the focal length is estimated instead')
             return View(rgb, None)
         intrinsics = messages.intrinsics_from_info(scaled)
-        if not (parameters.rectify and any(info.d)):
+        if not (parameters.rectify and is_raw(info)):
             return View(rgb, intrinsics)
         lens = lens_of(scaled)
         if self._rectifier is None or self._rectifier_of != lens:
