@@ -15,7 +15,7 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 
-from depth_pro_ros.ros.launching import clock, shared
+from depth_pro_ros.ros.launching import clock, scoped, shared
 from depth_pro_ros.ros.parameters import constraints, specs
 
 TOPICS = {
@@ -29,42 +29,40 @@ TOPICS = {
 def generate_launch_description() -> LaunchDescription:
     """Gives the description that `ros2 launch` runs."""
     given: set[str] = set()  # the arguments somebody set, known before the defaults are declared
-    return LaunchDescription(
-        [
-            OpaqueFunction(function=lambda context: given.update(context.launch_configurations)),
-            *(
-                DeclareLaunchArgument(name, default_value=name, description=text)
-                for name, text in TOPICS.items()
-            ),
-            DeclareLaunchArgument(
-                'namespace', default_value='', description='namespace of the node and its topics'
-            ),
-            DeclareLaunchArgument(
-                'params_file', default_value='', description='YAML file with parameters'
-            ),
-            DeclareLaunchArgument(
-                'preset', default_value='', description='YAML file that params_file is put over'
-            ),
-            DeclareLaunchArgument(
-                'use_sim_time',
-                default_value='',
-                choices=('', 'true', 'false', 'True', 'False'),
-                description='take the time from /clock, as in a simulation or with a bag',
-            ),
-            *parameter_arguments(),
-            DeclareLaunchArgument(
-                'rviz',
-                default_value='false',
-                choices=('true', 'false'),
-                description='show image, depth and cloud in RViz',
-            ),
-            DeclareLaunchArgument(
-                'fixed_frame',
-                default_value='camera_optical_frame',
-                description='frame of the images, in which RViz shows the cloud',
-            ),
-            OpaqueFunction(function=nodes, args=[given]),
-        ]
+    return scoped(
+        OpaqueFunction(function=lambda context: given.update(context.launch_configurations)),
+        *(
+            DeclareLaunchArgument(name, default_value=name, description=text)
+            for name, text in TOPICS.items()
+        ),
+        DeclareLaunchArgument(
+            'namespace', default_value='', description='namespace of the node and its topics'
+        ),
+        DeclareLaunchArgument(
+            'params_file', default_value='', description='YAML file with parameters'
+        ),
+        DeclareLaunchArgument(
+            'preset', default_value='', description='YAML file that params_file is put over'
+        ),
+        DeclareLaunchArgument(
+            'use_sim_time',
+            default_value='',
+            choices=('', 'true', 'false', 'True', 'False'),
+            description='take the time from /clock, as in a simulation or with a bag',
+        ),
+        *parameter_arguments(),
+        DeclareLaunchArgument(
+            'rviz',
+            default_value='false',
+            choices=('true', 'false'),
+            description='show image, depth and cloud in RViz',
+        ),
+        DeclareLaunchArgument(
+            'fixed_frame',
+            default_value='camera_optical_frame',
+            description='frame of the images, in which RViz shows the cloud',
+        ),
+        OpaqueFunction(function=nodes, args=[given]),
     )
 
 
@@ -97,9 +95,6 @@ def nodes(context: LaunchContext, given: set[str]) -> list[Node]:
         for name, (default, _) in specs().items()
         if name in given
     }
-    topics = remappings(context)
-    for name in specs().keys() - given:  # another inclusion of this file must not take it as given
-        context.launch_configurations.pop(name)
     return [
         Node(
             package='depth_pro_ros',
@@ -107,7 +102,7 @@ def nodes(context: LaunchContext, given: set[str]) -> list[Node]:
             name='depth_pro',
             namespace=LaunchConfiguration('namespace'),
             parameters=[source for source in (*files, arguments, clock(context)) if source],
-            remappings=topics,
+            remappings=remappings(context),
             output='screen',
         ),
         rviz(context),

@@ -8,24 +8,22 @@ from __future__ import annotations
 
 from launch import LaunchDescription
 
-from depth_pro_ros.ros.launching import consumer, depth_pro, shared
+from depth_pro_ros.ros.launching import consumer, depth_pro, scoped, shared
 
 
 def generate_launch_description() -> LaunchDescription:
     """Gives the description that `ros2 launch` runs."""
     preset = shared('config', 'laserscan.yaml')
-    return LaunchDescription(
-        [
-            depth_pro(preset=preset),
-            consumer(
-                package='depthimage_to_laserscan',
-                executable='depthimage_to_laserscan_node',
-                name='depthimage_to_laserscan',
-                preset=preset,
-                remappings=[
-                    ('depth', 'depth_pro/depth/image'),
-                    ('depth_camera_info', 'depth_pro/depth/camera_info'),
-                ],
-            ),
-        ]
+    return scoped(
+        depth_pro(preset=preset),
+        consumer(
+            package='depthimage_to_laserscan',
+            executable='depthimage_to_laserscan_node',
+            name='depthimage_to_laserscan',
+            preset=preset,
+            remappings=[
+                ('depth', 'depth_pro/depth/image'),
+                ('depth_camera_info', 'depth_pro/depth/camera_info'),
+            ],
+        ),
     )

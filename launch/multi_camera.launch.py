@@ -13,7 +13,7 @@ from __future__ import annotations
 from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument
 
-from depth_pro_ros.ros.launching import depth_pro
+from depth_pro_ros.ros.launching import depth_pro, scoped
 
 
 def generate_launch_description() -> LaunchDescription:
@@ -22,12 +22,10 @@ def generate_launch_description() -> LaunchDescription:
         'cameras': ('[front, left, rear]', 'names of the cameras'),
         'image': ('image_raw', 'image topic below the name of a camera'),
     }
-    return LaunchDescription(
-        [
-            *(
-                DeclareLaunchArgument(name, default_value=default, description=text)
-                for name, (default, text) in arguments.items()
-            ),
-            depth_pro(),
-        ]
+    return scoped(
+        *(
+            DeclareLaunchArgument(name, default_value=default, description=text)
+            for name, (default, text) in arguments.items()
+        ),
+        depth_pro(),
     )

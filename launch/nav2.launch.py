@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from launch import LaunchDescription
 
-from depth_pro_ros.ros.launching import depth_pro, shared
+from depth_pro_ros.ros.launching import depth_pro, scoped, shared
 
 
 def generate_launch_description() -> LaunchDescription:
     """Gives the description that `ros2 launch` runs."""
-    return LaunchDescription([depth_pro(preset=shared('config', 'nav2.yaml'))])
+    return scoped(depth_pro(preset=shared('config', 'nav2.yaml')))

@@ -8,21 +8,19 @@ from __future__ import annotations
 
 from launch import LaunchDescription
 
-from depth_pro_ros.ros.launching import consumer, depth_pro, shared
+from depth_pro_ros.ros.launching import consumer, depth_pro, scoped, shared
 
 
 def generate_launch_description() -> LaunchDescription:
     """Gives the description that `ros2 launch` runs."""
     preset = shared('config', 'octomap.yaml')
-    return LaunchDescription(
-        [
-            depth_pro(preset=preset),
-            consumer(
-                package='octomap_server',
-                executable='octomap_server_node',
-                name='octomap_server',
-                preset=preset,
-                remappings=[('cloud_in', 'depth_pro/points')],
-            ),
-        ]
+    return scoped(
+        depth_pro(preset=preset),
+        consumer(
+            package='octomap_server',
+            executable='octomap_server_node',
+            name='octomap_server',
+            preset=preset,
+            remappings=[('cloud_in', 'depth_pro/points')],
+        ),
     )

@@ -126,6 +126,14 @@ def test_a_second_inclusion_takes_no_defaults_of_the_first_as_given(tmp_path):
         assert not [part for command in commands for part in command if part == '--params-file']
 
 
+@pytest.mark.parametrize('path', sorted((ROOT / 'launch').glob('*.py')), ids=lambda p: p.name)
+def test_nothing_is_left_behind_for_what_is_included_next(path):
+    context = LaunchContext()
+    context.extend_locals({'ros_specific_arguments': {'name': '', 'ns': ''}})
+    assert started(context, PythonLaunchDescriptionSource(str(path)))
+    assert not context.launch_configurations
+
+
 def test_several_cameras_take_every_argument():
     nodes = launched('multi_camera', cameras='[a, b]', weights='other', namespace='robot')
     node, command = nodes['depth_pro']

@@ -4,8 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from launch.actions import IncludeLaunchDescription, OpaqueFunction
+from launch.actions import (
+    IncludeLaunchDescription,
+    OpaqueFunction,
+    PopLaunchConfigurations,
+    PushLaunchConfigurations,
+)
 from launch.launch_context import LaunchContext
+from launch.launch_description import LaunchDescription
+from launch.launch_description_entity import LaunchDescriptionEntity
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.some_substitutions_type import SomeSubstitutionsType
 from launch.substitution import Substitution
@@ -17,6 +24,14 @@ from launch_ros.substitutions import FindPackageShare
 def shared(*path: str) -> Substitution:
     """Gives the path of a file that the package installs in its share folder."""
     return PathJoinSubstitution([FindPackageShare('depth_pro_ros'), *path])
+
+
+def scoped(*entities: LaunchDescriptionEntity) -> LaunchDescription:
+    """Describes entities whose arguments and defaults end with them.
+
+    Otherwise whoever includes the file would pass them on to what it includes next.
+    """
+    return LaunchDescription([PushLaunchConfigurations(), *entities, PopLaunchConfigurations()])
 
 
 def depth_pro(**arguments: SomeSubstitutionsType) -> IncludeLaunchDescription:
@@ -38,14 +53,14 @@ def consumer(
     """
 
     def start(context: LaunchContext) -> list[Node]:
-        own = LaunchConfiguration('params_file').perform(context)
+        own = LaunchConfiguration('params_file', default='').perform(context)
         sources = [preset, own, {'image_transport': 'raw'}, clock(context)]  # all of ours are raw
         return [
             Node(
                 package=package,
                 executable=executable,
                 name=name,
-                namespace=LaunchConfiguration('namespace'),
+                namespace=LaunchConfiguration('namespace', default=''),
                 parameters=[source for source in sources if source],
                 remappings=remappings,
                 output='screen',
@@ -57,5 +72,5 @@ def consumer(
 
 def clock(context: LaunchContext) -> dict[str, bool]:
     """Gives the parameter use_sim_time where the argument is given; a file may set it as well."""
-    given = LaunchConfiguration('use_sim_time').perform(context)
+    given = LaunchConfiguration('use_sim_time', default='').perform(context)
     return {'use_sim_time': given.lower() == 'true'} if given else {}
