@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import threading
 import time
@@ -16,6 +17,7 @@ from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
+from rclpy.publisher import Publisher
 from rclpy.qos import QoSProfile, ReliabilityPolicy, qos_profile_sensor_data
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
@@ -46,9 +48,14 @@ class Peer(Node):
         )
         self.image = self.create_publisher(Image, f'{prefix}image', 10)
         self.compressed = self.create_publisher(CompressedImage, f'{prefix}image/compressed', 10)
-        self.info = self.create_publisher(
-            CameraInfo, f'{prefix}camera_info', qos_profile_sensor_data
-        )
+        self._info_topic = f'{prefix}camera_info'
+
+    @functools.cached_property
+    def info(self) -> Publisher:
+        """Advertise CameraInfo: a camera without one does not make the node wait for it."""
+        made = self.create_publisher(CameraInfo, self._info_topic, qos_profile_sensor_data)
+        wait_until(made.get_subscription_count)
+        return made
 
     def call(self, kind: type, name: str, seconds: float = 20.0, **values: Any) -> Any:
         """Call a service of the node, by its name below the node's, and give its response."""
@@ -161,10 +168,8 @@ def met(node: DepthProNode, peer: Peer, wanted=('depth',), camera: str = '') -> 
     raw = node.parameters.image_transport == 'raw'
     publisher = peer.image if raw else peer.compressed
     outputs = node.streams[camera].topics.outputs
-    return (
-        publisher.get_subscription_count() > 0
-        and peer.info.get_subscription_count() > 0
-        and all(outputs[name].get_subscription_count() for name in wanted)
+    return publisher.get_subscription_count() > 0 and all(
+        outputs[name].get_subscription_count() for name in wanted
     )
 
 

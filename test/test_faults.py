@@ -355,3 +355,19 @@ def test_any_number_of_causes_of_trouble_fills_no_memory():
         health.problem(f'cause {index}', 'message')
     assert len(health.statuses()) == 1 + MAX_PROBLEMS
     assert health.statuses()[-1].name.startswith('node: cause')
+
+
+def test_a_pause_does_not_count_as_a_low_rate(monkeypatch):
+    from depth_pro_ros.ros.diagnostics import Health
+
+    health, now = Health('node'), 0.0
+    monkeypatch.setattr('depth_pro_ros.ros.diagnostics.time.monotonic', lambda: now)
+    for pause_s in (0.0, 600.0):
+        now += pause_s
+        for _ in range(10):
+            now += 0.5
+            health.frame_in(replaced=False)
+            health.frame_out(9.0 if pause_s == 0.0 else 0.1, 0.2)
+    values = {value.key: value.value for value in health.statuses()[0].values}
+    assert values['input rate (Hz)'] == values['output rate (Hz)'] == '2.00'
+    assert values['latency median (ms)'] == '100.0'

@@ -128,6 +128,34 @@ def test_camera_info_gives_the_focal_length_and_is_published(tiny_weights):
     assert values['device'].startswith('cpu')
 
 
+def test_the_first_image_waits_for_the_calibration_that_comes_after_it(tiny_weights):
+    with running_node(tiny_weights, wanted=('info',)) as (node, peer):
+        info = peer.info  # advertised, and nothing said yet
+        wait_until(node.streams[''].topics.has_info)
+        peer.image.publish(rgb_message(picture(160, 120)))
+        time.sleep(0.2)
+        info.publish(calibrated())
+        assert wait_until(lambda: peer.received['info'])[0].k[0] == 125.0
+        node.enable(False)
+        node.enable(True)  # another camera may be there now
+        wait_until(lambda: node.health.state == 'running')
+        assert node.streams['']._info is None
+
+
+def test_a_calibration_that_never_comes_keeps_no_image_for_long(tiny_weights):
+    with running_node(tiny_weights, wanted=('info',)) as (node, peer):
+        assert peer.info
+        wait_until(node.streams[''].topics.has_info)
+        began = time.monotonic()
+        peer.image.publish(rgb_message(picture(160, 120)))
+        wait_until(lambda: peer.received['info'])
+        assert time.monotonic() - began > 0.9
+        began = time.monotonic()
+        peer.image.publish(rgb_message(picture(160, 120), 1))
+        wait_until(lambda: len(peer.received['info']) == 2)
+        assert time.monotonic() - began < 0.9
+
+
 def test_with_a_known_focal_length_camera_info_alone_needs_no_network(tiny_weights):
     with running_node(tiny_weights, wanted=('info',), intrinsics='fixed', focal_px=9.0) as pair:
         node, peer = pair
@@ -161,6 +189,8 @@ def test_a_rectified_image_is_described_by_its_projection(tiny_weights):
         ('plumb_bob', [-0.2, 0.05, 0.001, -0.001, 0.0]),
         ('rational_polynomial', [0.3, 0.1, 0.0, 0.0, 0.0, 0.5, 0.2, 0.1]),
         ('equidistant', [0.05, 0.01, 0.0, 0.0]),
+        ('equidistant', [0.0, 0.0, 0.0, 0.0]),  # a fisheye all the same
+        ('plumb_bob', [0.0, 0.0, 0.0, 0.0, 0.0]),  # of which P is another camera than K
     ],
 )
 def test_a_distorted_image_is_rectified_on_request(tiny_weights, model, distortion):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -66,6 +67,27 @@ def test_a_signal_ends_the_node_within_two_seconds(start, tiny_weights, stop, mo
     output = process.finish()
     assert time.monotonic() - begun < 2.0
     assert process.returncode == 0 and 'Traceback' not in output, output
+
+
+def test_a_node_that_ended_leaves_no_shared_memory_and_is_seen_no_more(start, tiny_weights):
+    context = rclpy.Context()
+    rclpy.init(context=context)
+    other = rclpy.create_node('other', context=context)
+    before = segments()
+    process = start(weights=tiny_weights)
+    wait_until(lambda: any('ready' in line for line in process.lines), 60)
+    wait_until(lambda: 'depth_pro' in other.get_node_names())
+    process.send_signal(signal.SIGINT)
+    process.finish()
+    wait_until(lambda: 'depth_pro' not in other.get_node_names(), 5.0)
+    assert segments() <= before
+    other.destroy_node()
+    context.try_shutdown()
+
+
+def segments() -> set[str]:
+    """Give the shared memory of Fast DDS; where another middleware runs there is none."""
+    return {name for name in os.listdir('/dev/shm') if re.match('fastrtps_[0-9a-f]{8}', name)}
 
 
 @pytest.mark.parametrize('stop', [signal.SIGINT, signal.SIGTERM], ids=lambda each: each.name)

@@ -78,6 +78,14 @@ def test_a_bad_value_is_refused_with_the_reason(values, message):
         NodeParameters().updated(values)
 
 
+def test_a_value_that_does_nothing_alone_is_told_of():
+    values = {'focal_px': 615.0, 'camera_height_m': 0.3, 'scan_pose': [0.1] * 6}
+    told = NodeParameters().updated(values).unused()
+    assert [sentence.split()[0] for sentence in told] == list(values)
+    assert not NodeParameters().unused()
+    assert not NodeParameters().updated({'focal_px': 615.0, 'intrinsics': 'fixed'}).unused()
+
+
 def test_a_whole_number_is_taken_for_a_float():
     assert NodeParameters().updated({'max_depth': 20}).max_depth == 20.0
     assert isinstance(NodeParameters().updated({'max_depth': 20}).max_depth, float)

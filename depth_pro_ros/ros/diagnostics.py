@@ -13,7 +13,9 @@ from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 WINDOW = 100
-"""Frames that rates, latency and age are taken over."""
+"""Frames that rates, latency and age are taken over, at most."""
+RECENT_S = 30.0
+"""How old such a frame may be, lest a pause counts; two are kept, for what is slower than that."""
 MEMORY_S = 10.0
 """How long a problem is reported after it was last seen."""
 MAX_PROBLEMS = 32
@@ -58,7 +60,7 @@ class Health:
     def frame_in(self, replaced: bool) -> None:
         """Count a received image; `replaced`: an older one was dropped for it."""
         with self._lock:
-            self._inputs.append(time.monotonic())
+            remember(time.monotonic(), self._inputs)
             self.frames_in += 1
             self.frames_dropped += replaced
 
@@ -70,9 +72,9 @@ class Health:
     def frame_out(self, latency_s: float, age_s: float) -> None:
         """Count an answered image, with its time in the worker and the age of its stamp."""
         with self._lock:
-            self._outputs.append(time.monotonic())
             self._latencies.append(latency_s)
             self._ages.append(age_s)
+            remember(time.monotonic(), self._outputs, self._latencies, self._ages)
             self.frames_out += 1
 
     def fact(self, name: str, value: str) -> None:
@@ -155,6 +157,17 @@ class Health:
             hardware_id=device,
             values=[KeyValue(key=key, value=value) for key, value in values.items()],
         )
+
+
+def remember(
+    now: float, times: collections.deque[float], *beside: collections.deque[float]
+) -> None:
+    """Append an event, and forget those before RECENT_S with what is kept beside them."""
+    times.append(now)
+    while len(times) > 2 and times[0] < now - RECENT_S:
+        times.popleft()
+        for values in beside:
+            values.popleft()
 
 
 def rate(times: collections.deque[float], now: float) -> float:

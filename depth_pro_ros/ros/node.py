@@ -79,6 +79,11 @@ class DepthProNode(LifecycleNode):
         if self._worker is None or not self._worker.is_alive():
             self.destroy_node()
 
+    def destroy_node(self) -> None:
+        """Destroy the node, with what rclpy leaves of it, on which its place in DDS hangs."""
+        super().destroy_node()
+        self._state_machine.destroy_when_not_in_use()
+
     # Lifecycle, on the executor's thread
 
     def _start(self) -> None:
@@ -88,6 +93,8 @@ class DepthProNode(LifecycleNode):
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load the network; takes as long as that does."""
+        for sentence in self.parameters.unused():
+            self.get_logger().warning(sentence)
         self.get_logger().info(f'loading weights: {self.parameters.weights}')
         self._show('loading the network')
         self._loaded.clear()
@@ -240,6 +247,7 @@ class DepthProNode(LifecycleNode):
         self._control.tick()
         statuses = []
         for stream in self.streams.values():
+            stream.end_wait()
             if self.active and self.enabled:
                 stream.watch()
             for topic, reason in stream.topics.qos_faults():

@@ -56,6 +56,7 @@ def run() -> int:
         print(f'depth_pro_node: {error}', file=sys.stderr)
         return 1
     failure: Exception | None = None
+    node: DepthProNode | None = None
     try:
         node = DepthProNode()
         core_log = logging.getLogger('depth_pro_ros')
@@ -75,6 +76,8 @@ def run() -> int:
             raise
     if failure is not None:
         print(f'depth_pro_node: {failure}', file=sys.stderr)
+    if node is not None:
+        node.destroy_node()  # or others see it, and keep what it shares with them, for 20 s
     rclpy.try_shutdown()
     sys.stdout.flush()
     sys.stderr.flush()

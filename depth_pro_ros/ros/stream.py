@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -13,6 +14,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
 from depth_pro_ros.camera import Intrinsics, limit_depth
+from depth_pro_ros.camera_info import is_distorted
 from depth_pro_ros.ros import messages
 from depth_pro_ros.ros.anchors import Measurement, Measurements, compare
 from depth_pro_ros.ros.answers import publish_depth
@@ -27,6 +29,8 @@ from depth_pro_ros.still import StillAverage
 
 SILENCE_S = 10.0
 """How long a camera may send nothing before that is reported."""
+EARLY_S = 1.0
+"""How long images wait for the first CameraInfo, where somebody publishes it."""
 RECTIFIED = 'image_rect'
 """What image_proc calls its topics. Beside them is the camera_info of the raw image."""
 
@@ -43,6 +47,10 @@ class Frame(NamedTuple):
     """Of the stream when it came; outdated once the stream has another."""
 
 
+def do_nothing() -> None:
+    """Do what there is to do without a subscription."""
+
+
 class OutdatedError(RuntimeError):
     """The node was stopped, or time went back, since a frame came: it must not be published."""
 
@@ -56,6 +64,8 @@ class CameraStream:
         self._log, self._clock = node.get_logger(), node.get_clock()
         self._generation = 0
         self._heard_s = time.monotonic()
+        self.end_wait: Callable[[], None] = do_nothing
+        """Hands over an image that waited long enough for the first CameraInfo."""
         self.forget()
 
     def forget(self) -> None:
@@ -75,18 +85,35 @@ class CameraStream:
         self, parameters: NodeParameters, put: Callable[[CameraStream, Frame], None]
     ) -> None:
         """Begin to hand each image over to `put`."""
+        early: Image | CompressedImage | None = None
+        early_until_s = math.inf
 
         def on_image(image: Image | CompressedImage) -> None:
+            nonlocal early, early_until_s
             self._heard_s = now_s = time.monotonic()
+            early_until_s = min(early_until_s, now_s + EARLY_S)
+            waits = self._info is None and now_s < early_until_s
+            if waits and looks_at_info and self.topics.has_info():
+                early = image
+                return
+            early = None
             put(self, Frame(image, self._info, self._measured, now_s, self._generation))
+
+        def end_wait() -> None:
+            over = self._info is not None or time.monotonic() >= early_until_s
+            if early is not None and over:
+                on_image(early)
 
         def on_info(info: CameraInfo) -> None:
             self._info = info
+            end_wait()
 
         def on_measured(measured: Measurement) -> None:
             self._measured = measured
 
-        self._heard_s, self._measured = time.monotonic(), None
+        self._info = self._measured = None
+        self._heard_s, self.end_wait = time.monotonic(), end_wait
+        looks_at_info = parameters.intrinsics in ('auto', 'camera_info')
         self.topics.subscribe(
             parameters.image_transport == 'compressed',
             on_image,
@@ -98,6 +125,7 @@ class CameraStream:
     def unsubscribe(self) -> None:
         """Receive nothing any more, and publish nothing of what was received."""
         self.topics.unsubscribe()
+        self.end_wait = do_nothing
         self.outdate()
 
     def outdate(self) -> None:
@@ -146,7 +174,7 @@ class CameraStream:
             messages.rgb_from_message(frame.image), frame.info, parameters
         )
         rectified = parameters.rectify or RECTIFIED in self.topics.image
-        if frame.info is not None and any(frame.info.d) and not rectified:
+        if frame.info is not None and is_distorted(frame.info) and not rectified:
             self.warn(
                 'distortion',
                 'camera_info has lens distortion: the image is taken as rectified already; if it '
@@ -190,13 +218,12 @@ class CameraStream:
         camera = camera or Intrinsics.from_focal(prediction.focal_px, width, height)
         self.lens.tell(camera, source)
         depth_m = prediction.depth_m
+        if view.unseen is not None:
+            depth_m[view.unseen] = np.nan
         if parameters.scale_anchor != 'off':
             self._anchor.use_camera((key, source), None if source == PER_FRAME else camera.fx)
             depth_m = depth_m * np.float32(self._scale(depth_m, camera, frame, parameters))
-        depth_m = limit_depth(depth_m, parameters.min_depth, parameters.max_depth)
-        if view.unseen is not None:
-            depth_m[view.unseen] = np.nan
-        return depth_m, camera
+        return limit_depth(depth_m, parameters.min_depth, parameters.max_depth), camera
 
     def _scale(
         self,

@@ -71,20 +71,24 @@ class CameraTopics:
         anchor: the parameter `scale_anchor`; what is none of ANCHORS has no topic.
         """
         self.unsubscribe()
+        self._subscribe(CameraInfo, 'camera_info', on_info)  # before the images: it is served first
+        if anchor in ANCHORS:
+            self._subscribe(ANCHORS[anchor], anchor, on_measured)
         if compressed:
             self._subscribe(CompressedImage, 'image/compressed', on_image)
         else:
             self._subscribe(Image, 'image', on_image)
-        self.image = self.inputs[0].topic_name
-        self._subscribe(CameraInfo, 'camera_info', on_info)
-        if anchor in ANCHORS:
-            self._subscribe(ANCHORS[anchor], anchor, on_measured)
+        self.image = self.inputs[-1].topic_name
 
     def unsubscribe(self) -> None:
         """Receive nothing any more."""
         for subscription in self.inputs:
             self._node.destroy_subscription(subscription)
         self.inputs = []
+
+    def has_info(self) -> bool:
+        """Tell whether somebody publishes CameraInfo."""
+        return bool(self.inputs and self._node.count_publishers(self.inputs[0].topic_name))
 
     def wanted(self) -> set[str]:
         """Give the outputs that somebody subscribes to."""
