@@ -320,6 +320,18 @@ def test_a_network_of_many_tiles_learns_from_fewer_pictures_at_once():
     assert choose(['1'], None, 4, None, 35)[0].batch == 4
 
 
+def test_the_same_seed_gives_the_same_network(tmp_path, miniature):
+    grey, weights, folder = np.full((48, 48, 3), 99, np.uint8), [], tmp_path / 'frames'
+    write_frames(folder, [Frame(grey, np.full((48, 48), 2.0, np.float16), 60.0)] * 4, {})
+    for name in ('a', 'b'):
+        output = tmp_path / f'{name}.safetensors'
+        where = ['--data', str(folder), '--held-out', str(folder), '--output', str(output)]
+        run = ['--init', 'none', '--seed', '5', '--stage', '1', '--steps', '2', '--batch', '2']
+        assert cli.main(['train', *where, *run]) == 0
+        weights.append(load_network(output).state_dict())
+    assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
+
+
 def test_freezing_a_random_vit_says_what_to_give(tmp_path, capsys):
     where = ['--data', str(tmp_path), '--output', str(tmp_path / 'out.safetensors')]
     assert cli.main(['train', *where, '--init', 'none', '--freeze-vit']) == 1

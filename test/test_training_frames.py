@@ -11,7 +11,14 @@ from depth_pro_ros.estimator import DepthEstimator
 from depth_pro_ros.evaluation.frame import Truth
 from depth_pro_ros.network import DepthPro
 from depth_pro_ros.training.camera_view import look, plausible, probe_depth, sample_view
-from depth_pro_ros.training.frames import augment, canonical_inverse_depth, collate, crop, soften
+from depth_pro_ros.training.frames import (
+    augment,
+    canonical_inverse_depth,
+    collate,
+    crop,
+    resize_known,
+    soften,
+)
 from depth_pro_ros.training.rooms import Frame
 from depth_pro_ros.training.scene import Material, Scene, box_item
 from depth_pro_ros.training.sources import training_frame
@@ -41,6 +48,16 @@ def test_collate_gives_the_network_its_convention(frame):
     assert batch.network_input().min() >= -1 and batch.network_input().max() <= 1
     assert batch.network_input().min() < -0.9 and batch.network_input().max() > 0.9
     torch.testing.assert_close(batch.inverse_depth.mean((1, 2, 3)), torch.tensor([0.25, 0.5]))
+
+
+def test_a_slope_stays_one_whichever_side_is_enlarged():
+    for height, width in ((230, 350), (745, 350), (384, 384)):
+        slope = np.linspace(0.5, 1.5, width, dtype=np.float32)[None].repeat(height, 0)
+        found = resize_known(slope, 384)
+        steps = np.diff(found, axis=1)[:, 2:-2]
+        assert found.shape == (384, 384) and steps.min() > 0.5 * steps.max()
+    slope[100:110] = np.nan
+    assert np.isnan(resize_known(slope, 384)).mean() == pytest.approx(10 / 384, rel=0.05)
 
 
 @pytest.mark.parametrize('antialias', [True, False])

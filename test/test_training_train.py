@@ -1,6 +1,7 @@
 """The loop learns, goes on where it was cut off, and the backbone is the pretrained one."""
 
 import dataclasses
+import json
 import re
 
 import numpy as np
@@ -14,7 +15,8 @@ from depth_pro_ros.network import DepthPro, DepthProConfig, DepthProOutput
 from depth_pro_ros.network.checkpoint import load_network, read_record
 from depth_pro_ros.training import dinov2, stages
 from depth_pro_ros.training import train as training
-from depth_pro_ros.training.frames import Batch, collate, resize_known
+from depth_pro_ros.training.frames import Batch, Frames, collate, resize_known
+from depth_pro_ros.training.losses import scale_shift_invariant_gradient_error
 from depth_pro_ros.training.measure import MEASURE_PX, by_constants, by_network, measure
 from depth_pro_ros.training.rooms import Frame, write_frames
 from depth_pro_ros.training.sources import open_frames
@@ -111,6 +113,29 @@ def test_every_vit_learns_at_its_own_rate(config, stage):
 
 def test_the_command_offers_the_stages_that_there_are():
     assert tuple(stages.STAGES) == commands.STAGES
+
+
+def test_pictures_with_exact_depth_and_without_may_be_mixed(data, tmp_path):
+    mixed = Frames([lambda i=i: dataclasses.replace(data[i], exact=i == 0) for i in range(8)])
+    stage = Stage('1', steps=30, batch=1, rate=1e-4, encoder_rate=0.0)
+    output = tmp_path / 'a.safetensors'
+    train(DepthPro(MINIATURE), mixed, data, output, [stage])
+    lines = output.with_suffix('.metrics.jsonl').read_text().splitlines()
+    entries = [entry for line in lines if 'step' in (entry := json.loads(line))]
+    assert len(entries) == 3 and all('mae' in entry for entry in entries)
+    assert any('ssi_mage' in entry for entry in entries)
+
+
+def test_edges_are_learned_at_more_scales_of_a_larger_answer():
+    pairs = {64: 4, 384: 4, 768: 5, 1536: 6}
+    for px, scales in pairs.items():
+        c = torch.rand(1, 1, px, px, generator=torch.Generator().manual_seed(px)) + 0.1
+        answer = DepthProOutput(c, None)
+        found = stages.stage_losses(
+            stages.STAGES['1'], answer, c.flip(-1), None, torch.tensor([True])
+        )
+        expected = scale_shift_invariant_gradient_error(c, c.flip(-1), scales)
+        torch.testing.assert_close(found['ssi_mage'], expected)
 
 
 @pytest.mark.parametrize('cut_at', [2, 10])

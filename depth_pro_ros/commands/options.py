@@ -54,6 +54,14 @@ def positive(kind: type[Number]) -> Callable[[str], Number]:
     return read
 
 
+def seed(text: str) -> int:
+    """Read the seed of a random generator with argparse."""
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError(f'{text} must not be negative')
+    return number
+
+
 def picture_size(option: str, text: str) -> tuple[int, int]:
     """Read an option such as 1280x720. Raises ValueError."""
     size = re.fullmatch(r'(\d+)x(\d+)', text)

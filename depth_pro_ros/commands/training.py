@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from depth_pro_ros.commands.options import positive
+from depth_pro_ros.commands.options import positive, seed
 
 if TYPE_CHECKING:
     from depth_pro_ros.network import DepthPro
@@ -29,7 +29,7 @@ def add_rooms(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     parser.add_argument('--count', type=positive(int), required=True, help='frames, six a room')
     parser.add_argument('--output', type=Path, required=True, metavar='DIR')
     parser.add_argument('--preview', type=Path, metavar='PNG', help='also write a contact sheet')
-    parser.add_argument('--seed', type=int, default=0, help='same seed, same frames (%(default)s)')
+    parser.add_argument('--seed', type=seed, default=0, help='same seed, same frames (%(default)s)')
     parser.add_argument(
         '--size', type=positive(int), default=384, help='side in pixels (%(default)s)'
     )
@@ -161,11 +161,13 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
         action='store_true',
         help='train all but the ViTs: faster, and what they know of other pictures stays',
     )
-    parser.add_argument('--seed', type=int, default=0, help='(%(default)s)')
+    parser.add_argument('--seed', type=seed, default=0, help='(%(default)s)')
 
 
 def run_train(args: argparse.Namespace) -> int:
     """Train on pictures with depth."""
+    import torch
+
     from depth_pro_ros.training.frames import Frames
     from depth_pro_ros.training.panoramas import TRIPOD_M, open_panoramas
     from depth_pro_ros.training.sources import open_frames
@@ -178,6 +180,7 @@ def run_train(args: argparse.Namespace) -> int:
         raise ValueError('--tripod-m is the height of the camera of --panoramas: give these, too')
     if args.panoramas and args.init in ('dinov2', 'none'):
         raise ValueError('--panoramas asks for --init with weights that know depth already')
+    torch.manual_seed(args.seed)
     network = start_network(args.init, args.preset, args.tile_size)
     of_bag = args.topic, args.depth_topic, args.focal_px, args.every
     parts = [open_frames(path, *of_bag) for path in args.data]
@@ -198,11 +201,14 @@ def run_train(args: argparse.Namespace) -> int:
 
 def run_distil(args: argparse.Namespace) -> int:
     """Label pictures with the teacher, then train the student on them."""
+    import torch
+
     from depth_pro_ros.training.distil import label
     from depth_pro_ros.training.sources import LABELS, open_frames, open_pictures
     from depth_pro_ros.training.start import start_network
 
     check_training(args.output)
+    torch.manual_seed(args.seed)
     student = start_network(args.student)
     teacher, digest = load_teacher(args.teacher)
     labels = args.output.with_suffix(LABELS)

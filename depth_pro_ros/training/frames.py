@@ -63,7 +63,7 @@ class Frames:
         if index not in self._kept:
             try:
                 self._kept[index] = self.readers[index]()
-            except (RuntimeError, ValueError, OSError) as error:
+            except (RuntimeError, ValueError, OSError, EOFError, ArithmeticError) as error:
                 tqdm.write(f'left out: {error}')
                 self._kept[index] = None
         return self._kept[index]
@@ -160,13 +160,15 @@ def collate(frames: list[Frame], config: DepthProConfig, target_px: int) -> Batc
 
 def resize_known(c: np.ndarray, px: int) -> np.ndarray:
     """Resize a map to (px, px): each pixel the mean of what is known below it, NaN for nothing."""
-    if px >= min(c.shape):
-        return cv2.resize(c, (px, px), interpolation=cv2.INTER_NEAREST)
+    height, width = c.shape
+    size = min(px, width), min(px, height)
     known = np.isfinite(c)
     if known.all():
-        return cv2.resize(c, (px, px), interpolation=cv2.INTER_AREA)
+        shrunk = cv2.resize(c, size, interpolation=cv2.INTER_AREA)
+        return cv2.resize(shrunk, (px, px), interpolation=cv2.INTER_LINEAR)
     total, share = (
-        cv2.resize(part, (px, px), interpolation=cv2.INTER_AREA)
+        cv2.resize(part, size, interpolation=cv2.INTER_AREA)
         for part in (np.where(known, c, 0), known.astype(np.float32))
     )
-    return np.where(share > 1e-3, total / share.clip(1e-3), np.float32(np.nan))
+    mean = np.where(share > 1e-3, total / share.clip(1e-3), np.float32(np.nan))
+    return cv2.resize(mean, (px, px), interpolation=cv2.INTER_NEAREST)  # holes keep their size

@@ -37,17 +37,17 @@ def log_error(c: Tensor, target: Tensor, keep: Tensor, floor: float = 0.05) -> T
     return _trimmed_mean(((c + floor).log() - (target + floor).log()).abs(), keep)
 
 
-def gradient_error(c: Tensor, target: Tensor, scales: int = 4) -> Tensor:
+def gradient_error(c: Tensor, target: Tensor, scales: int = 6) -> Tensor:
     """MAGE (section 3.2): mean absolute error of Scharr gradients over blurred, halved scales."""
     return _multi_scale(c, target, scales, (SCHARR, _transposed(SCHARR)), 1 / 32, power=1)
 
 
-def laplace_error(c: Tensor, target: Tensor, scales: int = 4) -> Tensor:
+def laplace_error(c: Tensor, target: Tensor, scales: int = 6) -> Tensor:
     """MALE (section 3.2): mean absolute error of Laplacians over blurred, halved scales."""
     return _multi_scale(c, target, scales, (LAPLACE,), 1 / 8, power=1)
 
 
-def squared_gradient_error(c: Tensor, target: Tensor, scales: int = 4) -> Tensor:
+def squared_gradient_error(c: Tensor, target: Tensor, scales: int = 6) -> Tensor:
     """MSGE (section 3.2): mean squared error of Scharr gradients over blurred, halved scales."""
     return _multi_scale(c, target, scales, (SCHARR, _transposed(SCHARR)), 1 / 32, power=2)
 
@@ -60,7 +60,7 @@ def normalise(c: Tensor) -> Tensor:
     return ((flat - median) / deviation).view_as(c)
 
 
-def scale_shift_invariant_gradient_error(c: Tensor, target: Tensor, scales: int = 4) -> Tensor:
+def scale_shift_invariant_gradient_error(c: Tensor, target: Tensor, scales: int = 6) -> Tensor:
     """SSI-MAGE (section 3.2, stage 1): MAGE of images normalised by median and mean deviation."""
     return gradient_error(normalise(c), normalise(target), scales)
 

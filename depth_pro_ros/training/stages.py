@@ -1,5 +1,6 @@
 """What is trained in which order, and with which losses (arXiv 2410.02073, section 3.2 and 3.3)."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -9,6 +10,9 @@ from torch import Tensor, nn
 from depth_pro_ros.network import DepthPro, DepthProOutput
 from depth_pro_ros.network.vit import TokenViT
 from depth_pro_ros.training import losses
+
+COARSEST_PX, LEAST_SCALES = 48, 4
+"""The losses of edges go down to answers of this size, as the paper's six scales do at 1536."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +95,7 @@ def stage_losses(
     and their edges are not learned from (section 3.2).
     """
     c = answer.inverse_depth.float()
+    scales = max(LEAST_SCALES, round(math.log2(c.shape[-1] / COARSEST_PX)) + 1)
     keep = torch.where(exact, 1.0, 0.8)
     parts = {}
     if answer.fov_deg is not None:
@@ -102,10 +107,10 @@ def stage_losses(
     if exact.any():
         c, target = c[exact], target[exact]
         if stage.name == '1':
-            parts['ssi_mage'] = losses.scale_shift_invariant_gradient_error(c, target)
+            parts['ssi_mage'] = losses.scale_shift_invariant_gradient_error(c, target, scales)
         else:
             parts['mse'] = losses.mean_squared_error(c, target)
-            parts['mage'] = 5 * losses.gradient_error(c, target)
-            parts['male'] = 5 * losses.laplace_error(c, target)
-            parts['msge'] = 5 * losses.squared_gradient_error(c, target)
+            parts['mage'] = 5 * losses.gradient_error(c, target, scales)
+            parts['male'] = 5 * losses.laplace_error(c, target, scales)
+            parts['msge'] = 5 * losses.squared_gradient_error(c, target, scales)
     return parts

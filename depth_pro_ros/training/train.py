@@ -128,7 +128,8 @@ def train_stage(
     first = 0
     if 'optimizer' in saved:
         optimizer.load_state_dict(saved['optimizer'])
-        average, first = saved['average'], saved['step']
+        average = [mean.to(p.device) for mean, p in zip(saved['average'], trained, strict=True)]
+        first = saved['step']
     batches = DataLoader(
         Batches(frames, stage, network, seed, first), batch_size=None, num_workers=1
     )
@@ -148,7 +149,7 @@ def train_stage(
             torch._foreach_lerp_(average, trained, 1 - decay)
         recent.append({'loss': loss.item(), **parts})
         if (step + 1) % LOG_STEPS == 0:
-            means = {k: round(sum(each[k] for each in recent) / len(recent), 5) for k in recent[0]}
+            means = mean_losses(recent)
             steps.set_postfix(loss=f'{means["loss"]:.3f}')
             write_line(log, {'stage': stage.name, 'step': step + 1, **means})
             recent.clear()
@@ -158,6 +159,13 @@ def train_stage(
     with torch.no_grad():
         for parameter, mean in zip(trained, average, strict=True):
             parameter.copy_(mean)
+
+
+def mean_losses(recent: Sequence[dict[str, float]]) -> dict[str, float]:
+    """Give the mean of each loss over the steps that had it: edges take exact depth."""
+    names = dict.fromkeys(name for each in recent for name in each)
+    found = {name: [each[name] for each in recent if name in each] for name in names}
+    return {name: round(sum(values) / len(values), 5) for name, values in found.items()}
 
 
 def compute_loss(network: DepthPro, batch: Batch, stage: Stage) -> tuple[Tensor, dict[str, float]]:
