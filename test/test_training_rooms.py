@@ -166,7 +166,7 @@ def test_the_list_of_frames_tells_what_they_were_made_of(tmp_path, pieces, rende
 @pytest.mark.parametrize('lack', ['moderngl', 'EGL'])
 def test_where_nothing_can_be_drawn_the_command_says_what_to_install(pieces, tmp_path, lack):
     environment = {**os.environ, '__EGL_VENDOR_LIBRARY_FILENAMES': str(tmp_path)}
-    message = 'apt-get install libegl1 libegl-mesa0'
+    message = 'apt-get install libegl1 libgl1 libgl1-mesa-dri'
     if lack == 'moderngl':
         absent = "raise ModuleNotFoundError('there is none', name='moderngl')\n"
         (tmp_path / 'moderngl.py').write_text(absent)
@@ -209,3 +209,13 @@ def test_useless_surfaces_are_refused_by_name(tmp_path):
     (tmp_path / 'a.jpg').write_bytes(b'no picture')
     with pytest.raises(ImageError, match='a.jpg: not a picture'):
         load_surfaces(tmp_path)
+
+
+def _die(job):
+    os._exit(1)
+
+
+def test_a_worker_that_dies_ends_rendering_instead_of_hanging_it(monkeypatch):
+    monkeypatch.setattr(rooms, '_render_job', _die)
+    with pytest.raises(RuntimeError, match='terminated abruptly'):
+        list(rooms.render_jobs(iter([(0, False, 32)]), 1, (32, None)))

@@ -146,7 +146,12 @@ def constraints(keep_system_numpy: bool) -> Path:
         return pinned
     import numpy  # the system's
 
-    lines = [line for line in pinned.read_text().splitlines() if not line.startswith('numpy==')]
+    free = ['numpy']
+    if tuple(map(int, numpy.__version__.split('.')[:2])) < (1, 24):  # Ubuntu 22.04
+        free += ['matplotlib', 'onnx', 'scipy']  # those that are pinned want a newer one
+    lines = [
+        line for line in pinned.read_text().splitlines() if line.partition('==')[0] not in free
+    ]
     merged = VENV / 'constraints.txt'
     merged.write_text('\n'.join([*lines, f'numpy=={numpy.__version__}', '']))
     return merged

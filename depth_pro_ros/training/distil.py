@@ -35,14 +35,13 @@ def label(
     if told.is_file() and json.loads(told.read_text()) != origin:
         raise ValueError(f'{folder} is of another teacher or other pictures: delete it')
     told.write_text(json.dumps(origin))
-    index = []
+    index: dict[str, Any] = {}  # equal pictures count once
     for rgb in pictures:
         path = folder / name_of(rgb)
-        entry = read_entry(path) or write_frame(path, answer(teacher, rgb))
-        index.append(entry)
+        index[path.name] = read_entry(path) or write_frame(path, answer(teacher, rgb))
     if not index:
         raise ValueError('none of the pictures can be read')
-    write_index(folder, index, origin)
+    write_index(folder, list(index.values()), origin)
 
 
 def name_of(rgb: NDArray[np.uint8]) -> str:

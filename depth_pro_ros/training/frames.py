@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import NamedTuple
@@ -41,7 +42,7 @@ class Batch(NamedTuple):
 
 
 class Frames:
-    """Frames that are read when first asked for, and stay in memory then.
+    """Frames that are read when first asked for, and stay in memory then, as far as that reaches.
 
     One that cannot be read is told of once, and left out.
     """
@@ -49,6 +50,7 @@ class Frames:
     def __init__(self, readers: Sequence[Callable[[], Frame]]) -> None:
         self.readers = readers
         self._kept: dict[int, Frame | None] = {}
+        self._room_bytes = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') // 2
 
     @classmethod
     def joined(cls, parts: Iterable[Frames]) -> Frames:
@@ -62,7 +64,11 @@ class Frames:
         """Give a frame; None where it cannot be read."""
         if index not in self._kept:
             try:
-                self._kept[index] = self.readers[index]()
+                frame = self.readers[index]()
+                self._room_bytes -= frame.rgb.nbytes + frame.depth_m.nbytes
+                if self._room_bytes < 0:
+                    return frame
+                self._kept[index] = frame
             except (RuntimeError, ValueError, OSError, EOFError, ArithmeticError) as error:
                 tqdm.write(f'left out: {error}')
                 self._kept[index] = None

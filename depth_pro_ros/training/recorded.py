@@ -26,7 +26,7 @@ from depth_pro_ros.bags.reading import (
     picture,
 )
 from depth_pro_ros.bags.survey import find_info
-from depth_pro_ros.camera_info import intrinsics_for_image, is_calibrated
+from depth_pro_ros.camera_info import intrinsics_for_image, is_calibrated, is_distorted
 from depth_pro_ros.compressed_depth import decode_depth
 from depth_pro_ros.decoding import MessageError
 from depth_pro_ros.evaluation.frame import Truth
@@ -126,6 +126,11 @@ def calibration(bag: Bag, images: Connection) -> Any:
     for message in bag.messages([topic] if topic else []):
         with contextlib.suppress(MessageError):
             if is_calibrated(info := parsed(message)):
+                if is_distorted(info):
+                    tqdm.write(
+                        f'{images.topic} has lens distortion: its pictures and their depth '
+                        'are taken as rectified'
+                    )
                 return info
     raise BagError(f'{bag.path} has no calibration beside {images.topic}: give --focal-px')
 

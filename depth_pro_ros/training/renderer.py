@@ -36,8 +36,9 @@ class Renderer:
             )
         except Exception as error:  # a plain one, whatever is missing
             raise RuntimeError(
-                f'no OpenGL through EGL ({error}): apt-get install libegl1 libegl-mesa0'
+                f'no OpenGL through EGL ({error}): apt-get install libegl1 libgl1 libgl1-mesa-dri'
             ) from error
+        self.context.gc_mode = 'auto'  # or what a scene uploads stays when the scene is gone
         self.context.enable(moderngl.DEPTH_TEST)
         self.program: Any = self.context.program(shaders.VERTEX, shaders.FRAGMENT)
         self.shadow_program: Any = self.context.program(

@@ -5,7 +5,10 @@ import json
 import multiprocessing
 import os
 import signal
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -102,16 +105,34 @@ def rooms(
     photos = load_surfaces(surfaces, held_out) if surfaces else None
     os.environ.setdefault('LP_NUM_THREADS', '1')
     jobs = ((seed * 1_000_003 + i, held_out, size_px) for i in range(10 * count))
-    context = multiprocessing.get_context('spawn')
-    with context.Pool(workers or os.cpu_count(), _start_worker, (size_px, photos)) as pool:
-        rendered = (frame for frames in pool.imap(_render_job, jobs) for frame in frames)
-        wanted = tqdm(islice(rendered, count), total=count, unit='frame')
+    with closing(render_jobs(jobs, workers or os.cpu_count() or 1, (size_px, photos))) as rendered:
+        frames = (frame for views in rendered for frame in views)
+        wanted = tqdm(islice(frames, count), total=count, unit='frame')
         surfaces_used = 0 if photos is None else len(photos)
         write_frames(
             output, wanted, {'seed': seed, 'held_out': held_out, 'surfaces': surfaces_used}
         )
     if preview:
         write_preview(output, preview)
+
+
+def render_jobs(
+    jobs: Iterator[tuple[int, bool, int]], workers: int, renderer: tuple[int, Any]
+) -> Generator[list[Frame], None, None]:
+    """Give the frames of one job after the other, while the next ones are rendered.
+
+    renderer: size in pixels and photographs. A worker that dies ends it with RuntimeError.
+    """
+    context = multiprocessing.get_context('spawn')
+    with ProcessPoolExecutor(workers, context, _start_worker, renderer) as pool:
+        waiting = deque(pool.submit(_render_job, job) for job in islice(jobs, 2 * workers))
+        try:
+            while waiting:
+                yield waiting.popleft().result()
+                waiting.extend(pool.submit(_render_job, job) for job in islice(jobs, 1))
+        finally:
+            for future in waiting:
+                future.cancel()
 
 
 def write_frames(folder: Path, frames: Iterable[Frame], origin: dict[str, Any]) -> None:
@@ -173,7 +194,7 @@ _renderer_arguments: tuple[int, np.ndarray | None]
 
 
 def _start_worker(size_px: int, photos: np.ndarray | None) -> None:
-    """Keep what the renderer is made of: an error in here would start workers without end."""
+    """Keep what the renderer is made of, for the first job: its errors are told, not those here."""
     global _renderer_arguments
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process ends the others
     cv2.setNumThreads(1)
