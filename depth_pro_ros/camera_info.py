@@ -82,10 +82,13 @@ def rectifier_for_image(info: CameraInfoMessage, width: int, height: int) -> Rec
     """Prepare to rectify the images of a camera. Raises MessageError for an unknown lens."""
     raw, rectified = intrinsics_for_image(info, width, height)
     rotation = np.reshape(info.r, (3, 3)) if any(info.r) else np.eye(3)
+    model, distortion = info.distortion_model, list(info.d) or [0.0] * 4
+    if not is_distorted(info):
+        model, distortion = 'plumb_bob', [0.0] * 4  # whatever it is called
     try:
         return make_rectifier(
-            info.distortion_model,
-            list(info.d) or [0.0] * 4,
+            model,
+            distortion,
             matrix(raw),
             rotation,
             matrix(rectified),

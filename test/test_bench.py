@@ -48,23 +48,30 @@ def test_a_side_that_fails_is_named(tmp_path):
         Worker('depth_pro_ros', tmp_path / 'none.pt', 'cpu', 'fp32', 'auto', picture(64, 48))
 
 
-def test_what_was_measured_before_a_side_failed_is_kept(tmp_path, capsys, monkeypatch):
+@pytest.mark.parametrize(
+    ('fault', 'code', 'told'),
+    [
+        (RuntimeError('out of memory'), 1, 'out of memory'),
+        (KeyboardInterrupt(), 130, 'interrupted'),
+    ],
+)
+def test_what_was_measured_before_the_end_is_kept(tmp_path, capsys, monkeypatch, fault, code, told):
     weights, figures = tmp_path / 'tiny.safetensors', tmp_path / 'new' / 'figures.json'
     save_network(weights, lively_network(TINY_SHARED), {})
     known = benchmark.alternate
 
     def fails_later(sides, rounds, path, device, precision, *more):
         if precision != 'fp32':
-            raise RuntimeError('depth_pro_ros in bf16: out of memory')
+            raise fault
         return known(sides, rounds, path, device, precision, *more)
 
     monkeypatch.setattr(benchmark, 'alternate', fails_later)
     monkeypatch.setattr(benchmark, 'PRODUCT_SIZE', 64)
     command = ['bench', '--weights', str(weights), '--precision', 'bf16', '--device', 'cpu']
     command += ['--size', '64x48', '--rounds', '1', '--json', str(figures)]
-    assert cli.main(command) == 1
-    told = capsys.readouterr()
-    assert '| depth_pro_ros | fp32 |' in told.out and 'out of memory' in told.err
+    assert cli.main(command) == code
+    printed = capsys.readouterr()
+    assert '| depth_pro_ros | fp32 |' in printed.out and told in printed.err
     assert len(json.loads(figures.read_text())['rows']) == 1
 
 

@@ -13,6 +13,7 @@ import pytest
 from depth_pro_ros.evaluation import formats
 from depth_pro_ros.evaluation.datasets import LOADERS, find_frames
 from depth_pro_ros.evaluation.frame import DataError
+from depth_pro_ros.images import ImageError
 
 H, W = 12, 16
 
@@ -335,6 +336,11 @@ def test_kitti_leaves_out_drives_without_raw_pictures(tmp_path):
     png16(tmp_path / depth, np.full((375, 1242), 256 * 7))
     with pytest.raises(DataError):
         find_frames(tmp_path)
+    drive = '2011_09_26/2011_09_26_drive_0002_sync/image_02/data'
+    (tmp_path / 'raw' / drive).mkdir(parents=True)  # there, but the picture is lost
+    [frame] = find_frames(tmp_path)
+    with pytest.raises(ImageError):
+        frame.read()
 
 
 @pytest.mark.parametrize(

@@ -149,7 +149,7 @@ def test_a_calibration_that_never_comes_keeps_no_image_for_long(tiny_weights):
         began = time.monotonic()
         peer.image.publish(rgb_message(picture(160, 120)))
         wait_until(lambda: peer.received['info'])
-        assert time.monotonic() - began > 0.9
+        assert 0.9 < time.monotonic() - began < 4.0
         began = time.monotonic()
         peer.image.publish(rgb_message(picture(160, 120), 1))
         wait_until(lambda: len(peer.received['info']) == 2)
@@ -191,6 +191,7 @@ def test_a_rectified_image_is_described_by_its_projection(tiny_weights):
         ('equidistant', [0.05, 0.01, 0.0, 0.0]),
         ('equidistant', [0.0, 0.0, 0.0, 0.0]),  # a fisheye all the same
         ('plumb_bob', [0.0, 0.0, 0.0, 0.0, 0.0]),  # of which P is another camera than K
+        ('rational_polynomial', []),
     ],
 )
 def test_a_distorted_image_is_rectified_on_request(tiny_weights, model, distortion):
@@ -202,9 +203,9 @@ def test_a_distorted_image_is_rectified_on_request(tiny_weights, model, distorti
         source = cv2.fisheye.distortPoints(rays, k, np.array(distortion))
     else:
         homogeneous = cv2.convertPointsToHomogeneous(rays)
-        source = cv2.projectPoints(homogeneous, np.zeros(3), np.zeros(3), k, np.array(distortion))[
-            0
-        ]
+        source = cv2.projectPoints(
+            homogeneous, np.zeros(3), np.zeros(3), k, np.array(distortion or [0.0] * 4)
+        )[0]
     where = source.reshape(480, 640, 2).astype(np.float32)
     expected = cv2.remap(rgb, where, None, cv2.INTER_LINEAR)
     with running_node(tiny_weights, rectify=True, cloud_stride=1, min_depth=0.0) as (node, peer):

@@ -246,6 +246,18 @@ def test_a_run_that_was_cut_off_does_not_pass_for_the_one_before(tmp_path):
     assert focals(out / 'clip') == [90.0] * 9
 
 
+def test_a_video_resumed_with_fewer_formats_vouches_for_no_more(tmp_path):
+    make_video(tmp_path / 'clip.avi')
+    out, inputs = tmp_path / 'out', [tmp_path / 'clip.avi']
+    first, second = (Settings('w', focal_px=f, formats=('npz',)) for f in (80.0, 90.0))
+    estimate(Estimator(), inputs, out, first)
+    with pytest.raises(KeyboardInterrupt):
+        estimate(Estimator(interrupt_at=9 + 4), inputs, out, second)
+    estimate(Estimator(), inputs, out, Settings('w', focal_px=90.0))
+    estimate(Estimator(), inputs, out, second)
+    assert focals(out / 'clip') == [90.0] * 9
+
+
 def test_a_picture_that_was_done_alone_joins_its_sequence(folder, tmp_path):
     out, settings = tmp_path / 'out', Settings('w', formats=('npz',))
     estimate(Estimator(), [folder / 'f0.png'], out, settings)

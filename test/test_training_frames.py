@@ -12,6 +12,7 @@ from depth_pro_ros.evaluation.frame import Truth
 from depth_pro_ros.network import DepthPro
 from depth_pro_ros.training.camera_view import look, plausible, probe_depth, sample_view
 from depth_pro_ros.training.frames import (
+    Frames,
     augment,
     canonical_inverse_depth,
     collate,
@@ -48,6 +49,15 @@ def test_collate_gives_the_network_its_convention(frame):
     assert batch.network_input().min() >= -1 and batch.network_input().max() <= 1
     assert batch.network_input().min() < -0.9 and batch.network_input().max() > 0.9
     torch.testing.assert_close(batch.inverse_depth.mean((1, 2, 3)), torch.tensor([0.25, 0.5]))
+
+
+def test_what_does_not_fit_into_memory_is_read_again(frame, monkeypatch):
+    read = []
+    frames = Frames([lambda: read.append(0) or frame])
+    monkeypatch.setattr(Frames, 'room_bytes', frame.rgb.nbytes)
+    assert frames[0] is frames[0] is frame and len(read) == 2
+    monkeypatch.setattr(Frames, 'room_bytes', 2 * frame.rgb.nbytes)
+    assert frames[0] is frames[0] is frame and len(read) == 3
 
 
 def test_a_slope_stays_one_whichever_side_is_enlarged():

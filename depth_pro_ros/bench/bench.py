@@ -29,6 +29,7 @@ from depth_pro_ros.network.checkpoint import read_config, save_network
 from depth_pro_ros.network.weights import find_weights
 
 PRODUCT_SIZE = 4096
+INTERRUPTED = 'interrupted'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,7 +129,7 @@ def bench(
         except (RuntimeError, KeyboardInterrupt) as error:
             if not rows:
                 raise
-            failures.append(str(error) or 'interrupted')
+            failures.append(str(error) or INTERRUPTED)
     return Report(
         describe_machine(target),
         f'{width}x{height} picture, {rounds} times, from host to host',

@@ -39,7 +39,7 @@ def add_bench(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
 
 def run_bench(args: argparse.Namespace) -> int:
     """Print the table."""
-    from depth_pro_ros.bench.bench import bench
+    from depth_pro_ros.bench.bench import INTERRUPTED, bench
     from depth_pro_ros.devices import choose_device, choose_precision, precision_name
     from depth_pro_ros.images import prepare_folder
 
@@ -54,4 +54,5 @@ def run_bench(args: argparse.Namespace) -> int:
     print(report.markdown())
     if args.json:
         report.write(args.json)
-    return print_failures(report.failures)
+    code = print_failures(report.failures)
+    return 130 if INTERRUPTED in report.failures else code

@@ -101,6 +101,7 @@ def settle_video(run: Run, source: Source, files: VideoFiles) -> Settled:
     formats = run.settings.formats or ()
     unfinished = run.finished(source, files.unfinished)
     if unfinished is not None and {*formats} <= {*unfinished.get('formats', ())}:
+        write_record(files.unfinished, unfinished | {'formats': sorted(formats)})  # of all frames
         return Settled(**unfinished['clip'])
     before = run.finished(source, files.record)
     files.record.unlink(missing_ok=True)  # or it would vouch for files that are replaced now

@@ -30,7 +30,8 @@ from depth_pro_ros.still import StillAverage
 SILENCE_S = 10.0
 """How long a camera may send nothing before that is reported."""
 EARLY_S = 1.0
-"""How long images wait for the first CameraInfo, where somebody publishes it."""
+"""How long images wait for the first CameraInfo, where somebody publishes it; a single one waits
+for the next tick, too."""
 RECTIFIED = 'image_rect'
 """What image_proc calls its topics. Beside them is the camera_info of the raw image."""
 
@@ -72,6 +73,8 @@ class CameraStream:
         """Start anew with nothing known of the camera; not while the worker runs."""
         self._info: CameraInfo | None = None
         self._measured: Measurement | None = None
+        self._early: Image | CompressedImage | None = None
+        """The newest image that waits for the first CameraInfo."""
         self.lens = Lens(self.health, self.warn)
         self._anchor = ScaleAnchor()
         self._still = StillAverage()
@@ -85,24 +88,23 @@ class CameraStream:
         self, parameters: NodeParameters, put: Callable[[CameraStream, Frame], None]
     ) -> None:
         """Begin to hand each image over to `put`."""
-        early: Image | CompressedImage | None = None
         early_until_s = math.inf
 
         def on_image(image: Image | CompressedImage) -> None:
-            nonlocal early, early_until_s
+            nonlocal early_until_s
             self._heard_s = now_s = time.monotonic()
             early_until_s = min(early_until_s, now_s + EARLY_S)
             waits = self._info is None and now_s < early_until_s
             if waits and looks_at_info and self.topics.has_info():
-                early = image
+                self._early = image
                 return
-            early = None
+            self._early = None
             put(self, Frame(image, self._info, self._measured, now_s, self._generation))
 
         def end_wait() -> None:
             over = self._info is not None or time.monotonic() >= early_until_s
-            if early is not None and over:
-                on_image(early)
+            if self._early is not None and over:
+                on_image(self._early)
 
         def on_info(info: CameraInfo) -> None:
             self._info = info
@@ -111,7 +113,7 @@ class CameraStream:
         def on_measured(measured: Measurement) -> None:
             self._measured = measured
 
-        self._info = self._measured = None
+        self._info = self._measured = self._early = None
         self._heard_s, self.end_wait = time.monotonic(), end_wait
         looks_at_info = parameters.intrinsics in ('auto', 'camera_info')
         self.topics.subscribe(
@@ -131,6 +133,7 @@ class CameraStream:
     def outdate(self) -> None:
         """Publish nothing any more of the frames that came until now."""
         self._generation += 1
+        self._early = None
 
     def watch(self) -> None:
         """Report a camera that sends nothing."""

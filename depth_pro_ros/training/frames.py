@@ -47,10 +47,12 @@ class Frames:
     One that cannot be read is told of once, and left out.
     """
 
+    room_bytes = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') // 2
+    """What all of them together may still keep."""
+
     def __init__(self, readers: Sequence[Callable[[], Frame]]) -> None:
         self.readers = readers
         self._kept: dict[int, Frame | None] = {}
-        self._room_bytes = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') // 2
 
     @classmethod
     def joined(cls, parts: Iterable[Frames]) -> Frames:
@@ -65,9 +67,10 @@ class Frames:
         if index not in self._kept:
             try:
                 frame = self.readers[index]()
-                self._room_bytes -= frame.rgb.nbytes + frame.depth_m.nbytes
-                if self._room_bytes < 0:
+                size_bytes = frame.rgb.nbytes + frame.depth_m.nbytes
+                if size_bytes > Frames.room_bytes:
                     return frame
+                Frames.room_bytes -= size_bytes
                 self._kept[index] = frame
             except (RuntimeError, ValueError, OSError, EOFError, ArithmeticError) as error:
                 tqdm.write(f'left out: {error}')

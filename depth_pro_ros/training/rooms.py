@@ -125,14 +125,12 @@ def render_jobs(
     """
     context = multiprocessing.get_context('spawn')
     with ProcessPoolExecutor(workers, context, _start_worker, renderer) as pool:
-        waiting = deque(pool.submit(_render_job, job) for job in islice(jobs, 2 * workers))
-        try:
-            while waiting:
-                yield waiting.popleft().result()
-                waiting.extend(pool.submit(_render_job, job) for job in islice(jobs, 1))
-        finally:
-            for future in waiting:
-                future.cancel()
+        # no more than are worked on: whoever stops early waits for those
+        waiting = deque(pool.submit(_render_job, job) for job in islice(jobs, workers))
+        while waiting:
+            frames = waiting.popleft().result()
+            waiting.extend(pool.submit(_render_job, job) for job in islice(jobs, 1))
+            yield frames
 
 
 def write_frames(folder: Path, frames: Iterable[Frame], origin: dict[str, Any]) -> None:

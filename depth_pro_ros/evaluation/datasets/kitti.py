@@ -61,7 +61,7 @@ def _annotated(root: Path) -> Iterator[Frame]:
         image = _one_of(
             root, f'{drive[:10]}/{drive}/{camera}/data/{depth.name}', 'raw', 'kitti_raw'
         )
-        if image.is_file():
+        if image.parent.is_dir():
             name = f'{drive}/{camera}/{depth.stem}'
             yield _frame(name, image, depth, _calibration(image), crop=True)
 
@@ -69,7 +69,8 @@ def _annotated(root: Path) -> Iterator[Frame]:
 def _one_of(root: Path, name: str, *folders: str) -> Path:
     """Give the file of that name in `root` or in one of its folders."""
     found = [root / name, *(root / folder / name for folder in folders)]
-    return next((path for path in found if path.is_file()), found[0])
+    there = [path for path in found if path.is_file()]
+    return [*there, *(path for path in found if path.parent.is_dir()), found[0]][0]
 
 
 def _calibration(image: Path) -> Path:
