@@ -234,28 +234,25 @@ def test_files_of_other_settings_are_never_taken_for_finished(tmp_path):
     assert run(80.0, 'png16') and run(80.0, 'npz', 'png', 'png16') == 0  # the others still count
 
 
-def test_a_run_that_was_cut_off_does_not_pass_for_the_one_before(tmp_path):
+@pytest.mark.parametrize(
+    'then',
+    [[(90.0, ('npz',))], [(80.0, None), (80.0, ('npz',))]],
+    ids=['the run before', 'fewer formats'],
+)
+def test_a_run_that_was_cut_off_does_not_pass_for_another(tmp_path, then):
     make_video(tmp_path / 'clip.avi')
     out, inputs = tmp_path / 'out', [tmp_path / 'clip.avi']
-    first, second = (Settings('w', focal_px=f, formats=('npz',)) for f in (90.0, 80.0))
-    estimate(Estimator(), inputs, out, first)
+
+    def run(estimator, focal_px, formats):
+        estimate(estimator, inputs, out, Settings('w', focal_px=focal_px, formats=formats))
+
+    run(Estimator(), 90.0, ('npz',))
     with pytest.raises(KeyboardInterrupt):
-        estimate(Estimator(interrupt_at=9 + 4), inputs, out, second)
+        run(Estimator(interrupt_at=9 + 4), 80.0, ('npz',))
     assert 0 < focals(out / 'clip').count(80.0) < 9
-    estimate(Estimator(), inputs, out, first)
-    assert focals(out / 'clip') == [90.0] * 9
-
-
-def test_a_video_resumed_with_fewer_formats_vouches_for_no_more(tmp_path):
-    make_video(tmp_path / 'clip.avi')
-    out, inputs = tmp_path / 'out', [tmp_path / 'clip.avi']
-    first, second = (Settings('w', focal_px=f, formats=('npz',)) for f in (80.0, 90.0))
-    estimate(Estimator(), inputs, out, first)
-    with pytest.raises(KeyboardInterrupt):
-        estimate(Estimator(interrupt_at=9 + 4), inputs, out, second)
-    estimate(Estimator(), inputs, out, Settings('w', focal_px=90.0))
-    estimate(Estimator(), inputs, out, second)
-    assert focals(out / 'clip') == [90.0] * 9
+    for focal_px, formats in then:
+        run(Estimator(), focal_px, formats)
+    assert focals(out / 'clip') == [then[-1][0]] * 9
 
 
 def test_a_picture_that_was_done_alone_joins_its_sequence(folder, tmp_path):

@@ -10,8 +10,8 @@ from depth_pro_ros.commands.options import (
     add_model_options,
     picture_size,
     positive,
+    report,
 )
-from depth_pro_ros.commands.options import report as print_failures
 
 
 def add_bench(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -50,9 +50,9 @@ def run_bench(args: argparse.Namespace) -> int:
         prepare_folder(args.json.parent)
     weights = {'small': 'small', 'large': 'random', None: args.weights}[args.preset]
     precision = precision_name(choose_precision(args.precision, choose_device(args.device)))
-    report = bench(weights, [precision], args.device, size, args.rounds, args.memory)
-    print(report.markdown())
+    found = bench(weights, [precision], args.device, size, args.rounds, args.memory)
+    print(found.markdown())
     if args.json:
-        report.write(args.json)
-    code = print_failures(report.failures)
-    return 130 if INTERRUPTED in report.failures else code
+        found.write(args.json)
+    code = report(found.failures)
+    return 130 if INTERRUPTED in found.failures else code

@@ -109,13 +109,14 @@ def write_result(stem: Path, formats: Sequence[str], result: Result) -> None:
         write(beside(stem, ending), result)
 
 
-def have_all(stem: Path, formats: Sequence[str], record: dict[str, Any]) -> bool:
-    """Tell whether every chosen format is there, and is one that the record vouches for.
+def have_all(stem: Path, formats: Sequence[str]) -> bool:
+    """Tell whether every chosen format is there; files are whole once they have their name."""
+    return all(beside(stem, WRITERS[name][0]).is_file() for name in formats)
 
-    Files are whole once they have their name, but may have been made in another way.
-    """
-    vouched = record.get('formats', ())
-    return all(name in vouched and beside(stem, WRITERS[name][0]).is_file() for name in formats)
+
+def vouches(record: dict[str, Any], formats: Sequence[str]) -> bool:
+    """Tell whether the files of the chosen formats are the record's, not made in another way."""
+    return {*formats} <= {*record.get('formats', ())}
 
 
 def all_formats(formats: Sequence[str], before: dict[str, Any] | None) -> list[str]:

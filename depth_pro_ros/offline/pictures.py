@@ -16,6 +16,7 @@ from depth_pro_ros.offline.outputs import (
     Result,
     all_formats,
     have_all,
+    vouches,
     write_record,
     write_result,
 )
@@ -33,11 +34,14 @@ def estimate_pictures(run: Run, clip: Clip) -> Records:
         if (record := run.finished(source, run.record_path(source))) is not None
     }
     settled = settled_before(records) if shares_focal else None
+    if shares_focal and settled is None:
+        records.clear()  # each was done alone
     for source in clip.sources:
         record = records.get(source)
-        if record is not None and (shares_focal and settled is None or not agrees(record, settled)):
+        if record is not None and record.get('clip') != clip_of(settled):
             record = None
-        if record is None or not have_all(run.output / source.name, formats, record):
+        stem = run.output / source.name
+        if record is None or not (vouches(record, formats) and have_all(stem, formats)):
             try:
                 if shares_focal and settled is None:
                     settled = settle_pictures(run, clip)
@@ -49,9 +53,9 @@ def estimate_pictures(run: Run, clip: Clip) -> Records:
         yield record
 
 
-def agrees(record: Record, settled: Settled | None) -> bool:
-    """Tell whether a picture has the focal length and the colours that hold for its clip now."""
-    return bool(record.get('clip') == (dataclasses.asdict(settled) if settled else None))
+def clip_of(settled: Settled | None) -> dict[str, float] | None:
+    """Give what a record tells of the clip that its picture is a part of."""
+    return dataclasses.asdict(settled) if settled else None
 
 
 def estimate_picture(
@@ -79,8 +83,8 @@ def estimate_picture(
     record = make_record(
         run, source, result.intrinsics, depth_range(prediction.depth_m), focal_source
     )
-    record |= {'clip': dataclasses.asdict(settled) if settled else None}
-    record |= {'formats': all_formats(formats, before), 'seconds': watch.seconds()}
+    record |= {'clip': clip_of(settled), 'formats': all_formats(formats, before)}
+    record |= {'seconds': watch.seconds()}
     write_record(run.record_path(source), record)
     return record
 

@@ -56,7 +56,7 @@ class Run:
         }
 
     def record_path(self, source: Source) -> Path:
-        """Give where the record of a picture or video lies; it is written last."""
+        """Give where the record of a picture lies; it is written last."""
         return beside(self.output / source.name, '.json')
 
     def finished(self, source: Source, record_path: Path) -> Record | None:

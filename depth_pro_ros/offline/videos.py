@@ -19,6 +19,7 @@ from depth_pro_ros.offline.outputs import (
     beside,
     have_all,
     read_record,
+    vouches,
     write_record,
     write_result,
 )
@@ -64,10 +65,14 @@ class VideoFiles:
         """Name of the files of one frame, in a folder that is named as the video."""
         return self.stem / f'{index:06d}'
 
-    def are_whole(self, formats: tuple[str, ...], record: Record) -> bool:
+    def have_frame(self, index: int, formats: tuple[str, ...]) -> bool:
+        """Tell whether the chosen formats of a frame are there."""
+        return have_all(self.frame_stem(index), formats)
+
+    def are_whole(self, formats: tuple[str, ...]) -> bool:
         """Tell whether the video is there, and the chosen formats of all frames."""
         return self.video.is_file() and all(
-            have_all(self.frame_stem(index), formats, record) for index in range(self.frames)
+            self.have_frame(index, formats) for index in range(self.frames)
         )
 
 
@@ -76,7 +81,7 @@ def estimate_video(run: Run, source: Source, frames: int) -> Records:
     files = VideoFiles(run.output / source.name, frames)
     formats = run.settings.formats or ()
     record = run.finished(source, files.record)
-    if record is not None and files.are_whole(formats, record):
+    if record is not None and vouches(record, formats) and files.are_whole(formats):
         run.bar.update(frames)
         yield record
         return
@@ -100,7 +105,7 @@ def settle_video(run: Run, source: Source, files: VideoFiles) -> Settled:
     """Give the focal length and the colours of a video, as the run that was cut off had them."""
     formats = run.settings.formats or ()
     unfinished = run.finished(source, files.unfinished)
-    if unfinished is not None and {*formats} <= {*unfinished.get('formats', ())}:
+    if unfinished is not None and vouches(unfinished, formats):
         write_record(files.unfinished, unfinished | {'formats': sorted(formats)})  # of all frames
         return Settled(**unfinished['clip'])
     before = run.finished(source, files.record)
@@ -132,11 +137,10 @@ def video_record(run: Run, source: Source, settled: Settled) -> Record:
 def estimate_frames(run: Run, source: Source, files: VideoFiles, settled: Settled) -> None:
     """Estimate the frames that are not there yet; a frame's part comes after its files."""
     formats = run.settings.formats or ()
-    record = {'formats': formats}
     missing = {
         index
         for index in range(files.frames)
-        if not files.part(index).is_file() or not have_all(files.frame_stem(index), formats, record)
+        if not (files.part(index).is_file() and files.have_frame(index, formats))
     }
     run.bar.update(files.frames - len(missing))
     if formats:

@@ -247,7 +247,7 @@ class DepthProNode(LifecycleNode):
         self._control.tick()
         statuses = []
         for stream in self.streams.values():
-            stream.end_wait()
+            stream.hand_over()
             if self.active and self.enabled:
                 stream.watch()
             for topic, reason in stream.topics.qos_faults():

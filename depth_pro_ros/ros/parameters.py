@@ -222,18 +222,16 @@ class NodeParameters:
 
     def unused(self) -> list[str]:
         """Give a sentence for each value that does nothing without another one."""
-        idle = {
-            'focal_px': self.focal_px > 0.0 and self.intrinsics != 'fixed' and 'intrinsics: fixed',
-            'camera_height_m': (
-                self.camera_height_m > 0.0
-                and self.scale_anchor != 'height'
-                and 'scale_anchor: height'
-            ),
-            'scan_pose': (
-                any(self.scan_pose) and self.scale_anchor != 'scan' and 'scale_anchor: scan'
-            ),
-        }
-        return [f'{name} does nothing without {other}' for name, other in idle.items() if other]
+        needs = (
+            ('focal_px', self.focal_px > 0.0, 'intrinsics', 'fixed'),
+            ('camera_height_m', self.camera_height_m > 0.0, 'scale_anchor', 'height'),
+            ('scan_pose', any(self.scan_pose), 'scale_anchor', 'scan'),
+        )
+        return [
+            f'{name} does nothing without {other}: {value}'
+            for name, given, other, value in needs
+            if given and getattr(self, other) != value
+        ]
 
     def contradiction(self) -> str | None:
         """Give the reason why these values cannot go together, or None."""

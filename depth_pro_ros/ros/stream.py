@@ -48,10 +48,6 @@ class Frame(NamedTuple):
     """Of the stream when it came; outdated once the stream has another."""
 
 
-def do_nothing() -> None:
-    """Do what there is to do without a subscription."""
-
-
 class OutdatedError(RuntimeError):
     """The node was stopped, or time went back, since a frame came: it must not be published."""
 
@@ -65,8 +61,6 @@ class CameraStream:
         self._log, self._clock = node.get_logger(), node.get_clock()
         self._generation = 0
         self._heard_s = time.monotonic()
-        self.end_wait: Callable[[], None] = do_nothing
-        """Hands over an image that waited long enough for the first CameraInfo."""
         self.forget()
 
     def forget(self) -> None:
@@ -74,7 +68,8 @@ class CameraStream:
         self._info: CameraInfo | None = None
         self._measured: Measurement | None = None
         self._early: Image | CompressedImage | None = None
-        """The newest image that waits for the first CameraInfo."""
+        """The newest image, while it waits for the first CameraInfo."""
+        self._early_until_s = math.inf
         self.lens = Lens(self.health, self.warn)
         self._anchor = ScaleAnchor()
         self._still = StillAverage()
@@ -88,34 +83,23 @@ class CameraStream:
         self, parameters: NodeParameters, put: Callable[[CameraStream, Frame], None]
     ) -> None:
         """Begin to hand each image over to `put`."""
-        early_until_s = math.inf
 
         def on_image(image: Image | CompressedImage) -> None:
-            nonlocal early_until_s
-            self._heard_s = now_s = time.monotonic()
-            early_until_s = min(early_until_s, now_s + EARLY_S)
-            waits = self._info is None and now_s < early_until_s
-            if waits and looks_at_info and self.topics.has_info():
-                self._early = image
-                return
-            self._early = None
-            put(self, Frame(image, self._info, self._measured, now_s, self._generation))
-
-        def end_wait() -> None:
-            over = self._info is not None or time.monotonic() >= early_until_s
-            if self._early is not None and over:
-                on_image(self._early)
+            self._heard_s, self._early = time.monotonic(), image
+            self._early_until_s = min(self._early_until_s, self._heard_s + EARLY_S)
+            self.hand_over()
 
         def on_info(info: CameraInfo) -> None:
             self._info = info
-            end_wait()
+            self.hand_over()
 
         def on_measured(measured: Measurement) -> None:
             self._measured = measured
 
+        self._put = put
         self._info = self._measured = self._early = None
-        self._heard_s, self.end_wait = time.monotonic(), end_wait
-        looks_at_info = parameters.intrinsics in ('auto', 'camera_info')
+        self._heard_s, self._early_until_s = time.monotonic(), math.inf
+        self._looks_at_info = parameters.intrinsics in ('auto', 'camera_info')
         self.topics.subscribe(
             parameters.image_transport == 'compressed',
             on_image,
@@ -124,10 +108,19 @@ class CameraStream:
             on_measured,
         )
 
+    def hand_over(self) -> None:
+        """Put the newest image, unless it is still to wait for the first CameraInfo."""
+        image, now_s = self._early, time.monotonic()
+        if image is None:
+            return
+        waits = self._looks_at_info and self._info is None and now_s < self._early_until_s
+        if not (waits and self.topics.has_info()):
+            self._early = None
+            self._put(self, Frame(image, self._info, self._measured, now_s, self._generation))
+
     def unsubscribe(self) -> None:
         """Receive nothing any more, and publish nothing of what was received."""
         self.topics.unsubscribe()
-        self.end_wait = do_nothing
         self.outdate()
 
     def outdate(self) -> None:
