@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pytest
 import torch
-from networks import REDUCED, TINY_SHARED, lively_network
+from networks import MINIATURE, REDUCED, TINY_SHARED, lively_network
 
 from depth_pro_ros import cli
 from depth_pro_ros.bench import bench as benchmark
 from depth_pro_ros.bench.bench import Report, count_operations, picture, row
-from depth_pro_ros.bench.sides import installed_rivals
+from depth_pro_ros.bench.sides import Setting, installed_rivals
 from depth_pro_ros.bench.worker import Timing, Worker
 from depth_pro_ros.network import DepthProConfig
 from depth_pro_ros.network.checkpoint import save_network
@@ -43,9 +44,31 @@ def test_both_sides_in_one_table(tmp_path, capsys):
     assert all(each['peak_bytes'] > 1e8 and each['p50_s'] > 0 for each in rows.values())
 
 
+@pytest.mark.skipif(not shutil.which('g++'), reason='torch.compile needs a C++ compiler')
+def test_a_compiled_network_stands_beside_the_eager_one(tmp_path):
+    weights = tmp_path / 'miniature.safetensors'
+    save_network(weights, lively_network(MINIATURE), {})
+    found = benchmark.bench(str(weights), ['fp32'], 'cpu', (64, 48), 1, compile_mode='default')
+    eager, compiled = found.rows
+    assert (eager.precision, compiled.precision) == ('fp32', 'fp32, default compiled')
+    assert compiled.warm_up_s > 3 * eager.warm_up_s  # it was compiled
+    assert compiled.depth_difference[0] < 1e-5
+    assert '| depth_pro_ros | fp32, default compiled |' in found.markdown()
+
+
 def test_a_side_that_fails_is_named(tmp_path):
+    setting = Setting(tmp_path / 'none.pt', 'cpu', 'fp32')
     with pytest.raises(RuntimeError, match='depth_pro_ros in fp32: WeightsError: .*no weights'):
-        Worker('depth_pro_ros', tmp_path / 'none.pt', 'cpu', 'fp32', 'auto', picture(64, 48))
+        Worker('depth_pro_ros', setting, picture(64, 48))
+
+
+def test_a_side_that_cannot_be_loaded_does_not_keep_the_others(tiny_weights, monkeypatch):
+    monkeypatch.setattr(benchmark, 'PRODUCT_SIZE', 64)
+    sides = ['transformers']  # which cannot be this network
+    monkeypatch.setattr(benchmark, 'installed_rivals', lambda config: sides)
+    found = benchmark.bench(tiny_weights, ['fp32'], 'cpu', (64, 48), 1)
+    assert [row.side for row in found.rows] == ['depth_pro_ros']
+    assert len(found.failures) == 1 and found.failures[0].startswith('transformers in fp32: ')
 
 
 @pytest.mark.parametrize(
@@ -60,10 +83,10 @@ def test_what_was_measured_before_the_end_is_kept(tmp_path, capsys, monkeypatch,
     save_network(weights, lively_network(TINY_SHARED), {})
     known = benchmark.alternate
 
-    def fails_later(sides, rounds, path, device, precision, *more):
-        if precision != 'fp32':
+    def fails_later(sides, rounds, setting, rgb):
+        if setting.precision != 'fp32':
             raise fault
-        return known(sides, rounds, path, device, precision, *more)
+        return known(sides, rounds, setting, rgb)
 
     monkeypatch.setattr(benchmark, 'alternate', fails_later)
     monkeypatch.setattr(benchmark, 'PRODUCT_SIZE', 64)
@@ -93,7 +116,7 @@ def test_sums(tmp_path):
     answer = np.array([[1.0, 2.0], [4.0, np.inf]], np.float32)
     timings[-1] = Timing(4.0, answer * np.float32(1.1), 110.0, 7)
     worker = Worker.__new__(Worker)
-    worker.side, worker.precision = 'ours', 'bf16'
+    worker.side, worker.setting = 'ours', Setting(tmp_path, 'cpu', 'bf16')
     worker.facts = {'load_s': 3.0, 'warm_up_s': 5.0}
     found = row(worker, timings, Timing(2.0, answer, 100.0, 7), ideal_s=0.5)
     assert (found.p50_s, found.frames_per_s, found.share_of_product_rate) == (2.0, 0.5, 0.25)
@@ -101,7 +124,7 @@ def test_sums(tmp_path):
     assert found.depth_difference == pytest.approx((0.1, 0.1, 0.1), rel=1e-5)
     assert found.focal_difference == pytest.approx(0.1)
     told = Report('a machine', 'a picture', 'weights', {'bf16': 1.0}, [found], []).markdown()
-    assert '| ours | bf16 | 2.000 | 3.800 | 0.5 | 1.000 | 0.00 GB | 25% |' in told
+    assert '| ours | bf16 | 2.000 | 3.800 | 0.5 | 1.000 | 8 | 0.00 GB | 25% |' in told
 
 
 def test_operations_are_those_of_the_paper():

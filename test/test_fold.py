@@ -93,6 +93,19 @@ def test_folding_changes_nothing_but_rounding(config, pieces):
     assert folded(image, need_fov=False).fov_deg is None
 
 
+@pytest.mark.parametrize(('config', 'pieces'), [(TINY, PIECES[0]), (TINY_SHARED, PIECES[1])])
+def test_a_compiler_sees_one_graph(config, pieces):
+    torch.compiler.reset()
+    folded = FoldedDepthPro(lively_network(config)).requires_grad_(False)
+    image = random(1, 3, 256, 256).tanh().float()
+    expected = folded(image, True, *pieces)
+    folded.compile(fullgraph=True, dynamic=False, backend='eager')  # raises at a break
+    found = folded(image, True, *pieces)
+    assert difference(found.inverse_depth, expected.inverse_depth) < 1e-5
+    assert difference(found.fov_deg, expected.fov_deg) < 1e-5
+    assert folded(image, False, *pieces).fov_deg is None
+
+
 def test_half_precision_is_rounded_once():
     network = lively_network(TINY).half()
     folded = FoldedDepthPro(network)

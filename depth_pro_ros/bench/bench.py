@@ -11,7 +11,6 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -20,7 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
 from depth_pro_ros.bench.lively import lively_network
-from depth_pro_ros.bench.sides import installed_rivals
+from depth_pro_ros.bench.sides import Setting, installed_rivals
 from depth_pro_ros.bench.worker import Timing, Worker
 from depth_pro_ros.camera import check_size
 from depth_pro_ros.devices import PRECISIONS, choose_device
@@ -38,6 +37,7 @@ class Row:
 
     side: str
     precision: str
+    """And how it was compiled, where it was."""
     p50_s: float
     p95_s: float
     frames_per_s: float
@@ -70,17 +70,17 @@ class Report:
             f'{self.machine}; {self.picture}; {self.network}; a {PRODUCT_SIZE}^3 product reaches '
             f'{products} GFLOP/s.',
             '',
-            '| | precision | p50 s | p95 s | frames/s | time, ratio | peak memory '
+            '| | precision | p50 s | p95 s | frames/s | time, ratio | start s | peak memory '
             '| of product rate | depth differs by (median, 99 %, most) | focal length by |',
-            '|---|---|---|---|---|---|---|---|---|---|',
+            '|---|---|---|---|---|---|---|---|---|---|---|',
         ]
         for row in self.rows:
             depth = ', '.join(f'{value:.1e}' for value in row.depth_difference)
             lines.append(
                 f'| {row.side} | {row.precision} | {row.p50_s:.3f} | {row.p95_s:.3f} '
                 f'| {row.frames_per_s:.3g} | {row.p50_s / self.rows[0].p50_s:.3f} '
-                f'| {row.peak_bytes / 1e9:.2f} GB | {row.share_of_product_rate:.0%} '
-                f'| {depth} | {row.focal_difference:.1e} |'
+                f'| {row.load_s + row.warm_up_s:.0f} | {row.peak_bytes / 1e9:.2f} GB '
+                f'| {row.share_of_product_rate:.0%} | {depth} | {row.focal_difference:.1e} |'
             )
         return '\n'.join(lines)
 
@@ -96,14 +96,17 @@ def bench(
     size: tuple[int, int],
     rounds: int,
     memory: str = 'auto',
+    compile_mode: str | None = None,
 ) -> Report:
     """Compare ours with every other Depth Pro that is installed.
 
     weights: `small`, `depth_pro` or a file, or `random` for lively random ones of the official
     size. precisions: beside fp32, whose first side is the reference of all differences.
     size: (width, height) of the picture. rounds: timed pictures a side, after one that is not.
-    What was measured before a side failed, or before an interruption, is reported all the same.
-    Raises RuntimeError where nothing was, ValueError.
+    compile_mode: of torch.compile, with which all sides run the last precision once more.
+    A side that cannot be loaded is left out; what was measured before a side failed later, or
+    before an interruption, is reported all the same. Raises RuntimeError where nothing was in
+    fp32, ValueError.
     """
     check_size(*size)
     target = choose_device(device)
@@ -119,11 +122,22 @@ def bench(
         flops = count_operations(config)
         rates, rows, reference = dict[str, float](), list[Row](), None
         sides, failures = [*installed_rivals(config), 'depth_pro_ros'], list[str]()
+        settings = [
+            Setting(path, device, precision, memory)
+            for precision in dict.fromkeys(['fp32', *precisions])
+        ]
+        if compile_mode:
+            settings.append(dataclasses.replace(settings[-1], compile_mode=compile_mode))
         try:
-            for precision in dict.fromkeys(['fp32', *precisions]):
-                rates[precision] = product_gflops(target, PRECISIONS[precision])
-                setting = path, device, precision, memory, rgb
-                for worker, timings in alternate(sides, rounds, *setting):
+            for setting in settings:
+                precision = setting.precision
+                if precision not in rates:
+                    rates[precision] = product_gflops(target, PRECISIONS[precision])
+                measured, failed = alternate(sides, rounds, setting, rgb)
+                failures += failed
+                if not (rows or measured):
+                    raise RuntimeError('; '.join(failed))
+                for worker, timings in measured:
                     reference = reference or timings[0]
                     rows.append(row(worker, timings, reference, flops / rates[precision] / 1e9))
         except (RuntimeError, KeyboardInterrupt) as error:
@@ -141,16 +155,23 @@ def bench(
 
 
 def alternate(
-    sides: Sequence[str], rounds: int, *arguments: Any
-) -> list[tuple[Worker, list[Timing]]]:
-    """Run the picture through the sides in turn, all of them loaded."""
+    sides: Sequence[str], rounds: int, setting: Setting, rgb: NDArray[np.uint8]
+) -> tuple[list[tuple[Worker, list[Timing]]], list[str]]:
+    """Run the picture through the sides in turn, all of them loaded.
+
+    Gives what each did, and why others could not be loaded.
+    """
+    measured, failures = list[tuple[Worker, list[Timing]]](), list[str]()
     with contextlib.ExitStack() as stack:
-        workers = [stack.enter_context(Worker(side, *arguments)) for side in sides]
-        timings: list[list[Timing]] = [[] for _ in sides]
-        for _ in tqdm(range(rounds), desc=f'{arguments[2]}: {" and ".join(sides)}'):
-            for worker, own in zip(workers, timings, strict=True):
-                own.append(worker.run())
-        return list(zip(workers, timings, strict=True))
+        for side in sides:
+            try:
+                measured.append((stack.enter_context(Worker(side, setting, rgb)), []))
+            except RuntimeError as error:
+                failures.append(str(error))
+        for _ in tqdm(range(rounds), desc=f'{setting.arithmetic}: {" and ".join(sides)}'):
+            for worker, timings in measured:
+                timings.append(worker.run())
+    return measured, failures
 
 
 def row(worker: Worker, timings: list[Timing], reference: Timing, ideal_s: float) -> Row:
@@ -159,7 +180,7 @@ def row(worker: Worker, timings: list[Timing], reference: Timing, ideal_s: float
     p50_s, last = float(np.median(seconds)), timings[-1]
     return Row(
         worker.side,
-        worker.precision,
+        worker.setting.arithmetic,
         p50_s,
         float(np.percentile(seconds, 95)),
         1.0 / p50_s,

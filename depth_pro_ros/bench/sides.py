@@ -24,11 +24,34 @@ Answer = tuple[NDArray[np.float32], float]
 Run = Callable[[NDArray[np.uint8]], Answer]
 
 
-def ours(weights: Path, device: str, precision: str, memory: str) -> Run:
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """What all sides are given."""
+
+    weights: Path
+    device: str
+    precision: str
+    memory: str = 'auto'
+    """Of ours; the others know no such thing."""
+    compile_mode: str | None = None
+    """Of torch.compile; None: eager."""
+
+    @property
+    def arithmetic(self) -> str:
+        """Tell precision and compilation for people."""
+        compiled = f', {self.compile_mode} compiled' if self.compile_mode else ''
+        return self.precision + compiled
+
+
+def ours(setting: Setting) -> Run:
     """Give this package's estimator."""
     from depth_pro_ros.estimator import DepthEstimator
 
-    estimator = DepthEstimator.from_pretrained(weights, device, precision, memory)
+    estimator = DepthEstimator.from_pretrained(
+        setting.weights, setting.device, setting.precision, setting.memory
+    )
+    if setting.compile_mode:
+        estimator.network.compile(fullgraph=True, dynamic=False, mode=setting.compile_mode)
 
     def run(rgb: NDArray[np.uint8]) -> Answer:
         prediction = estimator.predict(rgb)
@@ -37,15 +60,16 @@ def ours(weights: Path, device: str, precision: str, memory: str) -> Run:
     return run
 
 
-def transformers(weights: Path, device: str, precision: str, memory: str) -> Run:
+def transformers(setting: Setting) -> Run:
     """Give transformers' model with its own preprocessing and postprocessing."""
     import transformers as library
 
-    target, dtype = choose_device(device), PRECISIONS[precision]
+    target, dtype = choose_device(setting.device), PRECISIONS[setting.precision]
     with tempfile.TemporaryDirectory() as folder:
-        write_transformers_model(Path(folder), load_network(weights))
+        write_transformers_model(Path(folder), load_network(setting.weights))
         model = library.DepthProForDepthEstimation.from_pretrained(folder, dtype=dtype)
         model = model.eval().to(target)
+    compile_forward(model, setting)
     side = 4 * model.config.patch_size
     processor = library.DepthProImageProcessor(size={'height': side, 'width': side})
 
@@ -62,20 +86,21 @@ def transformers(weights: Path, device: str, precision: str, memory: str) -> Run
     return run
 
 
-def apple(weights: Path, device: str, precision: str, memory: str) -> Run:
+def apple(setting: Setting) -> Run:
     """Give the network of an installed `depth_pro` package."""
     import depth_pro
     from depth_pro.depth_pro import DEFAULT_MONODEPTH_CONFIG_DICT as DEFAULT
 
     with tempfile.TemporaryDirectory() as folder:
         checkpoint = str(Path(folder) / 'depth_pro.pt')
-        torch.save(load_network(weights).state_dict(), checkpoint)
+        torch.save(load_network(setting.weights).state_dict(), checkpoint)
         model, transform = depth_pro.create_model_and_transforms(
             dataclasses.replace(DEFAULT, checkpoint_uri=checkpoint),
-            choose_device(device),
-            PRECISIONS[precision],
+            choose_device(setting.device),
+            PRECISIONS[setting.precision],
         )
-    model = model.eval().to(PRECISIONS[precision])  # it casts itself to fp16 only
+    model = model.eval().to(PRECISIONS[setting.precision])  # it casts itself to fp16 only
+    compile_forward(model, setting)
 
     def run(rgb: NDArray[np.uint8]) -> Answer:
         prediction = model.infer(transform(rgb))
@@ -84,7 +109,13 @@ def apple(weights: Path, device: str, precision: str, memory: str) -> Run:
     return run
 
 
-SIDES: dict[str, Callable[[Path, str, str, str], Run]] = {
+def compile_forward(model: Any, setting: Setting) -> None:
+    """Compile another side's network, where that is asked for."""
+    if setting.compile_mode:
+        model.forward = torch.compile(model.forward, mode=setting.compile_mode)
+
+
+SIDES: dict[str, Callable[[Setting], Run]] = {
     'depth_pro_ros': ours,
     'transformers': transformers,
     'depth_pro': apple,

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import multiprocessing
 import time
 from multiprocessing.connection import Connection
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+
+from depth_pro_ros.bench.sides import SIDES, Setting
+from depth_pro_ros.devices import choose_device, peak_memory_bytes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,14 +31,12 @@ class Timing:
 class Worker:
     """A process with one side loaded and warm, which runs a picture when told to."""
 
-    def __init__(
-        self, side: str, weights: Path, device: str, precision: str, memory: str, rgb: NDArray
-    ) -> None:
+    def __init__(self, side: str, setting: Setting, rgb: NDArray[np.uint8]) -> None:
         """Start it. Raises RuntimeError with its reason where it cannot load or run."""
-        self.side, self.precision = side, precision
+        self.side, self.setting = side, setting
         context = multiprocessing.get_context('spawn')
         self._pipe, other = context.Pipe()
-        arguments = (other, side, weights, device, precision, memory, rgb)
+        arguments = (other, side, setting, rgb)
         self._process = context.Process(target=serve, args=arguments, daemon=True)
         self._process.start()
         other.close()
@@ -51,6 +53,10 @@ class Worker:
     def __exit__(
         self, kind: type | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if kind is None:
+            with contextlib.suppress(OSError):
+                self._pipe.send(False)  # end, and the compiler's processes with it
+                self._process.join(10.0)
         self._process.kill()
         self._process.join()
 
@@ -60,33 +66,21 @@ class Worker:
         except EOFError:
             answer = 'its process ended; the memory may be too small'
         if isinstance(answer, str):
-            raise RuntimeError(f'{self.side} in {self.precision}: {answer}')
+            raise RuntimeError(f'{self.side} in {self.setting.arithmetic}: {answer}')
         assert isinstance(answer, dict)
         return answer
 
 
-def serve(
-    pipe: Connection,
-    side: str,
-    weights: Path,
-    device: str,
-    precision: str,
-    memory: str,
-    rgb: NDArray[np.uint8],
-) -> None:
+def serve(pipe: Connection, side: str, setting: Setting, rgb: NDArray[np.uint8]) -> None:
     """Load a side, warm it up, and run the picture as often as asked."""
     try:
-        import torch
-
-        from depth_pro_ros.bench.sides import SIDES
-        from depth_pro_ros.devices import choose_device, peak_memory_bytes
-
         torch.backends.cudnn.allow_tf32 = False  # fp32 is the reference, and shall be that
-        target = choose_device(device)
+        target = choose_device(setting.device)
         began = time.perf_counter()
-        run = SIDES[side](weights, device, precision, memory)
+        run = SIDES[side](setting)
         loaded = time.perf_counter()
-        run(rgb)
+        for _ in range(3 if setting.compile_mode else 1):  # the second may record a CUDA graph
+            run(rgb)
         warm = time.perf_counter()
         pipe.send({'load_s': loaded - began, 'warm_up_s': warm - loaded})
         while pipe.recv():

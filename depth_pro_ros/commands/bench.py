@@ -33,6 +33,12 @@ def add_bench(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     parser.add_argument(
         '--rounds', type=positive(int), default=5, metavar='N', help='timed pictures (%(default)s)'
     )
+    parser.add_argument(
+        '--compile',
+        choices=['default', 'reduce-overhead', 'max-autotune'],
+        metavar='MODE',
+        help='run all sides with torch.compile, too: default, reduce-overhead or max-autotune',
+    )
     parser.add_argument('--json', type=Path, metavar='FILE', help='write all figures there, too')
     parser.set_defaults(run=run_bench)
 
@@ -50,7 +56,7 @@ def run_bench(args: argparse.Namespace) -> int:
         prepare_folder(args.json.parent)
     weights = {'small': 'small', 'large': 'random', None: args.weights}[args.preset]
     precision = precision_name(choose_precision(args.precision, choose_device(args.device)))
-    found = bench(weights, [precision], args.device, size, args.rounds, args.memory)
+    found = bench(weights, [precision], args.device, size, args.rounds, args.memory, args.compile)
     print(found.markdown())
     if args.json:
         found.write(args.json)

@@ -64,13 +64,13 @@ class Border(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Add it to x (B, O, H, W), in place; H and W at least 2."""
-        sides = self.sides
-        for end in (0, -1):
-            x[..., end, :] += sides[:, end, 1, None]
-            x[..., :, end] += sides[:, 1, end, None]
-            for corner in (0, -1):  # where two sides were added
-                both = sides[:, end, 1] + sides[:, 1, corner]
-                x[..., end, corner] += sides[:, end, corner] - both
+        above, beside, below = self.sides.unbind(1)  # (O, 3) each
+        for row, values in (0, above), (-1, below):
+            left, middle, right = values.split(1, dim=1)
+            middle = middle.expand(-1, x.shape[-1] - 2)
+            x[..., row, :] += torch.cat([left, middle, right], dim=1)
+        x[..., 1:-1, 0] += beside[:, :1]
+        x[..., 1:-1, -1] += beside[:, 2:]
         return x
 
 

@@ -69,12 +69,13 @@ class TiledViT(nn.Module):
         tile_batch: tiles computed at once, of all B together; None: all.
         """
         vit = self.vit
-        embedded = torch.cat([vit.patch_embed.proj(x).flatten(2) for x in pyramid], dim=2)
-        embedded = embedded.transpose(1, 2)  # (B, P, C)
-        ends, taken = [], [list[Tensor]() for _ in blocks]
-        at_once = max(1, (tile_batch or self.patches.numel()) // len(embedded))
+        embedded = [vit.patch_embed.proj(x).flatten(2).transpose(1, 2) for x in pyramid]
+        patch_rows = torch.cat(embedded, dim=1)  # (B, P, C)
+        ends: list[Tensor] = []
+        taken: list[list[Tensor]] = [[] for _ in blocks]
+        at_once = max(1, (tile_batch or self.patches.numel()) // len(patch_rows))
         for patches in self.patches.split(at_once):
-            x = self._tokens(embedded[:, patches])
+            x = self._tokens(patch_rows[:, patches])
             for index, block in enumerate(vit.blocks[:-1]):
                 x = run_block(block, x)
                 if index in blocks:
