@@ -60,35 +60,43 @@ class Intrinsics:
             (self.cy + 0.5) * y - 0.5,
         )
 
+    def rays(
+        self, width: int, height: int, stride: int = 1
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Give x/z of every `stride`-th column (ceil(width/stride),), and y/z of the rows."""
+        x = (np.arange(0, width, stride) - self.cx) / self.fx
+        y = (np.arange(0, height, stride) - self.cy) / self.fy
+        return x.astype(np.float32), y.astype(np.float32)
+
 
 def unproject(
-    depth_m: NDArray[np.float32],
-    intrinsics: Intrinsics,
-    stride: int = 1,
-    out: NDArray[np.float32] | None = None,
+    depth_m: NDArray[np.float32], intrinsics: Intrinsics, stride: int = 1
 ) -> NDArray[np.float32]:
     """Give the points of every `stride`-th pixel in the optical frame (REP 103), in metres.
 
     depth_m: (H, W) along Z. Returns (ceil(H/stride), ceil(W/stride), 3): x right, y down, z
-    forward; NaN in all three where depth is not finite. out: an array of that shape to fill.
+    forward; NaN in all three where depth is not finite.
     """
-    z = depth_m[::stride, ::stride]
-    rays_x = (np.arange(0, depth_m.shape[1], stride) - intrinsics.cx) / intrinsics.fx
-    rays_y = (np.arange(0, depth_m.shape[0], stride) - intrinsics.cy) / intrinsics.fy
+    height, width = depth_m.shape
+    rays_x, rays_y = intrinsics.rays(width, height, stride)
+    return np.stack(along_rays(depth_m[::stride, ::stride], rays_x, rays_y), axis=-1)
+
+
+def along_rays(
+    z: NDArray[np.float32], rays_x: NDArray[np.float32], rays_y: NDArray[np.float32]
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+    """Give x, y, z of depths (h, w) along rays (w,) and (h,); NaN where one is not finite."""
     z = np.where(np.isfinite(z), z, np.float32(np.nan))
-    points = np.empty((*z.shape, 3), np.float32) if out is None else out
-    np.multiply(z, rays_x.astype(np.float32), out=points[..., 0])
-    np.multiply(z, rays_y.astype(np.float32)[:, None], out=points[..., 1])
-    points[..., 2] = z
-    return points
+    return z * rays_x, z * rays_y[:, None], z
 
 
 def limit_depth(
     depth_m: NDArray[np.float32], min_depth: float, max_depth: float
 ) -> NDArray[np.float32]:
-    """Mark what is out of range as REP 117 asks: nearer -Inf, farther +Inf; NaN stays NaN."""
-    limited = np.where(depth_m > max_depth, np.float32(np.inf), depth_m)
-    return np.where(depth_m < min_depth, np.float32(-np.inf), limited)
+    """Mark what is out of range as REP 117 asks, in place: nearer -Inf, farther +Inf."""
+    np.copyto(depth_m, np.float32(np.inf), where=depth_m > max_depth)
+    np.copyto(depth_m, np.float32(-np.inf), where=depth_m < min_depth)
+    return depth_m
 
 
 def depth_to_millimetres(depth_m: NDArray[np.float32]) -> NDArray[np.uint16]:

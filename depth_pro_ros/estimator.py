@@ -225,8 +225,9 @@ def metric_depth(canonical: Tensor, focal_px: float, width: int, height: int) ->
     inverse = canonical * (width / focal_px)
     if inverse.shape[-2:] != (height, width):
         inverse = F.interpolate(inverse, size=(height, width), mode='bilinear', align_corners=False)
-    depth = 1.0 / inverse.clamp(MIN_INVERSE, MAX_INVERSE)
-    return depth.masked_fill_(inverse <= MIN_INVERSE, math.inf)[0, 0]
+    inverse.clamp_(max=MAX_INVERSE)
+    F.threshold(inverse, MIN_INVERSE, 0.0, inplace=True)
+    return inverse.reciprocal_()[0, 0]  # 1/0 is +Inf
 
 
 def check_picture(rgb: NDArray[np.uint8]) -> None:

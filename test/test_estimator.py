@@ -257,6 +257,25 @@ def test_unknown_memory_is_refused():
         DepthEstimator.from_pretrained('small', 'cpu', memory='tiny')
 
 
+def test_an_answer_is_the_callers_own(estimator):
+    first = estimator.predict(noise(96, 64))
+    kept = first.depth_m.copy()
+    estimator.predict(255 - noise(96, 64)).depth_m.fill(1.0)
+    np.testing.assert_array_equal(first.depth_m, kept)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='no NVIDIA GPU')
+def test_a_gpu_needs_no_more_memory_after_the_first_picture(tiny_weights):
+    estimator, rgb = DepthEstimator.from_pretrained(tiny_weights, 'cuda'), noise(640, 480)
+    first = estimator.predict(rgb)
+    kept, reserved = first.depth_m.copy(), torch.cuda.memory_reserved()
+    for _ in range(5):
+        estimator.predict(255 - rgb)
+    assert torch.cuda.memory_reserved() == reserved
+    np.testing.assert_array_equal(first.depth_m, kept)
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason='no NVIDIA GPU')
 def test_gpu_agrees_with_the_cpu(tiny_weights):

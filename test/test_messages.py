@@ -14,6 +14,7 @@ from ros_helpers import header, picture
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from depth_pro_ros.camera import Intrinsics, unproject
+from depth_pro_ros.point_cloud import ROWS
 from depth_pro_ros.ros import messages
 from depth_pro_ros.ros.messages import CHANNELS, MessageError, as_bytes
 
@@ -262,7 +263,7 @@ def test_cloud_message_has_the_layout_of_the_contract():
 @pytest.mark.parametrize('stride', [1, 2, 3])
 def test_clouds_of_any_stride_and_size_follow_one_another_in_one_maker(stride):
     clouds, rng = messages.Clouds(), np.random.default_rng(stride)
-    for height, width in ((4, 5), (4, 5), (7, 3)):
+    for height, width in ((4, 5), (4, 5), (7, 3), (3 * stride * ROWS + 1, 1)):
         depth = rng.uniform(1, 5, (height, width)).astype(np.float32)
         rgb = rng.integers(0, 255, (height, width, 3), np.uint8)
         msg = clouds.message(header(), depth, rgb, CAMERA, stride)

@@ -47,9 +47,9 @@ def output_messages(
 ) -> Iterator[tuple[str, bytes]]:
     """Give the type of each new topic with its serialised message for one image.
 
-    header: of the image, which every message carries. depth_m: (H, W), before its range is limited.
+    header: of the image, which every message carries. depth_m: (H, W), whose range is limited.
     """
-    depth_m = limit_depth(depth_m, options.min_depth, options.max_depth)
+    limit_depth(depth_m, options.min_depth, options.max_depth)
     if view.unseen is not None:
         depth_m[view.unseen] = np.nan
     for kind in output_topics(options).values():
