@@ -165,7 +165,8 @@ def test_too_little_memory(tiny_weights, monkeypatch):
         ({'FASTRTPS_DEFAULT_PROFILES_FILE': '{profile}'}, (1920, 1080), 'ok', '128.0 MiB'),
         ({'FASTDDS_DEFAULT_PROFILES_FILE': '{profile}'}, (1920, 1080), 'ok', '128.0 MiB'),
         ({'FASTRTPS_DEFAULT_PROFILES_FILE': '/no.xml'}, (320, 240), 'warn', 'cannot be read'),
-        ({'FASTDDS_BUILTIN_TRANSPORTS': 'LARGE_DATA'}, (1920, 1080), 'ok', 'LARGE_DATA'),
+        # measured: best-effort subscribers lose as much with it as without
+        ({'FASTDDS_BUILTIN_TRANSPORTS': 'LARGE_DATA'}, (1920, 1080), 'warn', 'no profile'),
     ],
 )
 def test_shared_memory_against_our_messages(

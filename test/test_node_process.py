@@ -188,3 +188,50 @@ def answered(node) -> int:
 def resident_bytes() -> int:
     with open('/proc/self/statm') as file:
         return int(file.read().split()[1]) * os.sysconf('SC_PAGE_SIZE')
+
+
+def test_images_that_the_middleware_loses_are_told(tmp_path, monkeypatch, start, tiny_weights):
+    profile = tmp_path / 'small_buffer.xml'  # for two datagrams: a larger image is lost
+    profile.write_text(
+        '<profiles xmlns="http://www.eprosima.com/XMLSchemas/fastRTPS_Profiles">'
+        '<transport_descriptors><transport_descriptor><transport_id>udp</transport_id>'
+        '<type>UDPv4</type><receiveBufferSize>65536</receiveBufferSize></transport_descriptor>'
+        '</transport_descriptors><participant profile_name="all" is_default_profile="true"><rtps>'
+        '<useBuiltinTransports>false</useBuiltinTransports><userTransports>'
+        '<transport_id>udp</transport_id></userTransports></rtps></participant></profiles>'
+    )
+    for name in ('FASTRTPS', 'FASTDDS'):
+        monkeypatch.setenv(f'{name}_DEFAULT_PROFILES_FILE', str(profile))
+    start(weights=tiny_weights)
+    context = rclpy.Context()
+    rclpy.init(context=context)
+    camera = Peer(context, ())
+    executor = SingleThreadedExecutor(context=context)
+    executor.add_node(camera)
+    message, end = rgb_message(picture(1280, 960)), time.monotonic() + 60
+    told = ''
+    while 'lost on the way' not in told and time.monotonic() < end:
+        camera.image.publish(message)
+        executor.spin_once(0.1)
+        told = camera.diagnostics().get('depth_pro: transport', (0, '', {}))[1]
+    assert '% of the images are lost on the way' in told
+    assert 'qos_overrides./image.subscription.reliability to reliable' in told
+    assert float(camera.diagnostics()['depth_pro: depth'][2]['lost on the way (Hz)']) > 0.0
+    executor.shutdown()
+    camera.destroy_node()
+    context.try_shutdown()
+
+
+def test_a_middleware_that_cannot_count_what_it_loses_still_delivers(monkeypatch, tiny_weights):
+    events = pytest.importorskip('rclpy.event_handler', reason='named otherwise in Humble')
+    known = events.SubscriptionEventCallbacks.create_event_handlers
+
+    def refuse(self, *arguments):
+        if self.message_lost:
+            raise events.UnsupportedEventTypeError('no such event')
+        return known(self, *arguments)
+
+    monkeypatch.setattr(events.SubscriptionEventCallbacks, 'create_event_handlers', refuse)
+    with running_node(tiny_weights) as (node, peer):
+        peer.image.publish(rgb_message(picture(64, 48)))
+        wait_until(lambda: peer.received['depth'])

@@ -64,8 +64,6 @@ def check_shared_memory(rmw: str, width: int, height: int) -> Check:
     size = f'depth of {width}x{height} takes {mib(message)} a message'
     if not rmw.startswith('rmw_fastrtps'):
         return Check(name, 'ok', f'{size}; {rmw} needs no profile of ours')
-    if os.environ.get('FASTDDS_BUILTIN_TRANSPORTS', '').startswith('LARGE_DATA'):
-        return Check(name, 'ok', f'{size}; FASTDDS_BUILTIN_TRANSPORTS=LARGE_DATA')
     profile = active_profile()
     try:
         segment = segment_bytes(profile)

@@ -45,6 +45,7 @@ class Health:
         self._name = f'{node}: {camera} ' if camera else f'{node}: '
         self._lock = threading.Lock()
         self._inputs: collections.deque[float] = collections.deque(maxlen=WINDOW)
+        self._misses: collections.deque[float] = collections.deque(maxlen=WINDOW)
         self._outputs: collections.deque[float] = collections.deque(maxlen=WINDOW)
         self._latencies: collections.deque[float] = collections.deque(maxlen=WINDOW)
         self._ages: collections.deque[float] = collections.deque(maxlen=WINDOW)
@@ -63,6 +64,15 @@ class Health:
             remember(time.monotonic(), self._inputs)
             self.frames_in += 1
             self.frames_dropped += replaced
+
+    def frames_missed(self, count: int) -> float:
+        """Count images that the middleware lost on the way; gives their share of late."""
+        now = time.monotonic()
+        with self._lock:
+            for _ in range(min(count, WINDOW)):
+                remember(now, self._misses)
+            missed, received = rate(self._misses, now), rate(self._inputs, now)
+        return missed / (missed + received) if missed else 0.0
 
     def frames_lost(self, count: int = 1) -> None:
         """Count images that will not be answered."""
@@ -139,6 +149,7 @@ class Health:
     def _figures(self, now: float) -> dict[str, str]:
         return {
             'input rate (Hz)': f'{rate(self._inputs, now):.2f}',
+            'lost on the way (Hz)': f'{rate(self._misses, now):.2f}',
             'output rate (Hz)': f'{rate(self._outputs, now):.2f}',
             'latency median (ms)': milliseconds(self._latencies),
             'age median (ms)': milliseconds(self._ages),

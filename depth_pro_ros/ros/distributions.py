@@ -6,11 +6,14 @@ Importing it needs no ROS.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lifecycle_msgs.srv import ChangeState
     from rclpy.lifecycle import LifecycleNode
+    from rclpy.node import Node
+    from rclpy.subscription import Subscription
 
 
 def stay_on_this_machine() -> None:
@@ -19,6 +22,28 @@ def stay_on_this_machine() -> None:
         os.environ['ROS_LOCALHOST_ONLY'] = '1'
     else:
         os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
+
+
+def subscribe_counting(
+    node: Node, on_lost: Callable[[int], None], *arguments: Any, **options: Any
+) -> Subscription:
+    """Subscribe, and be told how many more messages were lost on the way, where that is known.
+
+    arguments, options: of `create_subscription`.
+    """
+    try:
+        from rclpy.event_handler import SubscriptionEventCallbacks, UnsupportedEventTypeError
+    except ImportError:  # Humble
+        from rclpy.qos_event import SubscriptionEventCallbacks, UnsupportedEventTypeError
+
+    def tell(lost: Any) -> None:
+        on_lost(lost.total_count_change)
+
+    events = SubscriptionEventCallbacks(message_lost=tell)
+    try:
+        return node.create_subscription(*arguments, **options, event_callbacks=events)
+    except UnsupportedEventTypeError:  # not by every middleware
+        return node.create_subscription(*arguments, **options)
 
 
 def answer_refused_transitions(node: LifecycleNode) -> None:

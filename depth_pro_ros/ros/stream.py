@@ -29,6 +29,8 @@ from depth_pro_ros.still import StillAverage
 
 SILENCE_S = 10.0
 """How long a camera may send nothing before that is reported."""
+LOST_SHARE = 0.1
+"""Of the images, that the middleware may lose before that is reported."""
 EARLY_S = 1.0
 """How long images wait for the first CameraInfo, where somebody publishes it; a single one waits
 for the next tick, too."""
@@ -89,6 +91,16 @@ class CameraStream:
             self._early_until_s = min(self._early_until_s, self._heard_s + EARLY_S)
             self.hand_over()
 
+        def on_lost(count: int) -> None:
+            share, topic = self.health.frames_missed(count), self.topics.image
+            if share > LOST_SHARE:
+                self.warn(
+                    'transport',
+                    f'{share:.0%} of the images are lost on the way: Fast DDS needs a profile for '
+                    'them, of which `depth_pro doctor` tells, for the camera, too; or set '
+                    f'qos_overrides.{topic}.subscription.reliability to reliable',
+                )
+
         def on_info(info: CameraInfo) -> None:
             self._info = info
             self.hand_over()
@@ -103,6 +115,7 @@ class CameraStream:
         self.topics.subscribe(
             parameters.image_transport == 'compressed',
             on_image,
+            on_lost,
             on_info,
             parameters.scale_anchor,
             on_measured,

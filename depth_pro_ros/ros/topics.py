@@ -20,6 +20,7 @@ from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, LaserScan, PointCloud2, Range
 
+from depth_pro_ros.ros.distributions import subscribe_counting
 from depth_pro_ros.ros.parameters import ParameterError
 
 BEST_EFFORT, RELIABLE = ReliabilityPolicy.BEST_EFFORT, ReliabilityPolicy.RELIABLE
@@ -62,12 +63,14 @@ class CameraTopics:
         self,
         compressed: bool,
         on_image: Callable[[Image | CompressedImage], None],
+        on_lost: Callable[[int], None],
         on_info: Callable[[CameraInfo], None],
         anchor: str,
         on_measured: Callable[[Any], None],
     ) -> None:
         """Begin to receive, in place of whatever was received before.
 
+        on_lost: takes how many more images the middleware lost on the way.
         anchor: the parameter `scale_anchor`; what is none of ANCHORS has no topic.
         """
         self.unsubscribe()
@@ -75,9 +78,9 @@ class CameraTopics:
         if anchor in ANCHORS:
             self._subscribe(ANCHORS[anchor], anchor, on_measured)
         if compressed:
-            self._subscribe(CompressedImage, 'image/compressed', on_image)
+            self._subscribe(CompressedImage, 'image/compressed', on_image, on_lost)
         else:
-            self._subscribe(Image, 'image', on_image)
+            self._subscribe(Image, 'image', on_image, on_lost)
         self.image = self.inputs[-1].topic_name
 
     def unsubscribe(self) -> None:
@@ -119,9 +122,17 @@ class CameraTopics:
                 f'{error}'
             ) from error
 
-    def _subscribe(self, kind: type, topic: str, callback: Callable[[Any], None]) -> None:
+    def _subscribe(
+        self,
+        kind: type,
+        topic: str,
+        callback: Callable[[Any], None],
+        on_lost: Callable[[int], None] = lambda count: None,
+    ) -> None:
         self.inputs.append(
-            self._node.create_subscription(
+            subscribe_counting(
+                self._node,
+                on_lost,
                 kind,
                 self._prefix + topic,
                 callback,
