@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import sysconfig
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -44,11 +46,16 @@ def test_both_sides_in_one_table(tmp_path, capsys):
     assert all(each['peak_bytes'] > 1e8 and each['p50_s'] > 0 for each in rows.values())
 
 
-@pytest.mark.skipif(not shutil.which('g++'), reason='torch.compile needs a C++ compiler')
-def test_a_compiled_network_stands_beside_the_eager_one(tmp_path):
+@pytest.mark.skipif(
+    not (shutil.which('g++') and Path(sysconfig.get_path('include'), 'Python.h').exists()),
+    reason="torch.compile needs a C++ compiler and Python's headers",
+)
+def test_a_compiled_network_stands_beside_the_eager_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(benchmark, 'PRODUCT_SIZE', 64)
     weights = tmp_path / 'miniature.safetensors'
     save_network(weights, lively_network(MINIATURE), {})
     found = benchmark.bench(str(weights), ['fp32'], 'cpu', (64, 48), 1, compile_mode='default')
+    assert not found.failures
     eager, compiled = found.rows
     assert (eager.precision, compiled.precision) == ('fp32', 'fp32, default compiled')
     assert compiled.warm_up_s > 3 * eager.warm_up_s  # it was compiled
@@ -60,6 +67,15 @@ def test_a_side_that_fails_is_named(tmp_path):
     setting = Setting(tmp_path / 'none.pt', 'cpu', 'fp32')
     with pytest.raises(RuntimeError, match='depth_pro_ros in fp32: WeightsError: .*no weights'):
         Worker('depth_pro_ros', setting, picture(64, 48))
+
+
+def test_a_side_that_ended_is_named(tiny_weights):
+    with Worker('depth_pro_ros', Setting(tiny_weights, 'cpu', 'fp32'), picture(64, 48)) as worker:
+        worker.run()
+        worker._process.kill()
+        worker._process.join()
+        with pytest.raises(RuntimeError, match='depth_pro_ros in fp32: its process ended'):
+            worker.run()
 
 
 def test_a_side_that_cannot_be_loaded_does_not_keep_the_others(tiny_weights, monkeypatch):

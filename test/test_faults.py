@@ -371,3 +371,20 @@ def test_a_pause_does_not_count_as_a_low_rate(monkeypatch):
     values = {value.key: value.value for value in health.statuses()[0].values}
     assert values['input rate (Hz)'] == values['output rate (Hz)'] == '2.00'
     assert values['latency median (ms)'] == '100.0'
+
+
+@pytest.mark.parametrize(
+    ('came', 'lost', 'times', 'share'),
+    [(300, 2, 1, 0.02), (1, 1, 5, 0.0), (1, 1, 100, 0.5), (19, 1, 10, 0.05), (3, 4, 50, 0.57)],
+)
+def test_the_share_of_lost_images_is_of_the_newest_hundred(came, lost, times, share):
+    from depth_pro_ros.ros.diagnostics import Health
+
+    health = Health('node')
+    for _ in range(times):
+        for _ in range(came):
+            health.image_came()
+        told = health.images_lost(lost)
+    assert told == pytest.approx(share, abs=0.02)
+    values = {value.key: value.value for value in health.statuses()[0].values}
+    assert values['lost on the way'] == str(lost * times)

@@ -44,7 +44,8 @@ class Worker:
 
     def run(self) -> Timing:
         """Run the picture once. Raises RuntimeError."""
-        self._pipe.send(True)
+        with contextlib.suppress(OSError):  # it has ended, as `_receive` tells
+            self._pipe.send(True)
         return Timing(**self._receive())
 
     def __enter__(self) -> Worker:
@@ -63,7 +64,7 @@ class Worker:
     def _receive(self) -> dict[str, Any]:
         try:
             answer = self._pipe.recv()
-        except EOFError:
+        except (EOFError, OSError):
             answer = 'its process ended; the memory may be too small'
         if isinstance(answer, str):
             raise RuntimeError(f'{self.side} in {self.setting.arithmetic}: {answer}')

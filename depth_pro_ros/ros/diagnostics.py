@@ -14,6 +14,8 @@ from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 WINDOW = 100
 """Frames that rates, latency and age are taken over, at most."""
+ENOUGH = 20
+"""Images before a share of them is told."""
 RECENT_S = 30.0
 """How old such a frame may be, lest a pause counts; two are kept, for what is slower than that."""
 MEMORY_S = 10.0
@@ -45,7 +47,6 @@ class Health:
         self._name = f'{node}: {camera} ' if camera else f'{node}: '
         self._lock = threading.Lock()
         self._inputs: collections.deque[float] = collections.deque(maxlen=WINDOW)
-        self._misses: collections.deque[float] = collections.deque(maxlen=WINDOW)
         self._outputs: collections.deque[float] = collections.deque(maxlen=WINDOW)
         self._latencies: collections.deque[float] = collections.deque(maxlen=WINDOW)
         self._ages: collections.deque[float] = collections.deque(maxlen=WINDOW)
@@ -57,6 +58,9 @@ class Health:
         self.troubles = 1
         """How often in a row it came."""
         self.frames_in = self.frames_out = self.frames_dropped = 0
+        self._arrivals: collections.deque[bool] = collections.deque(maxlen=WINDOW)
+        """Of the newest images: whether each came, or was lost on the way."""
+        self._lost = 0
 
     def frame_in(self, replaced: bool) -> None:
         """Count a received image; `replaced`: an older one was dropped for it."""
@@ -65,14 +69,21 @@ class Health:
             self.frames_in += 1
             self.frames_dropped += replaced
 
-    def frames_missed(self, count: int) -> float:
-        """Count images that the middleware lost on the way; gives their share of late."""
-        now = time.monotonic()
+    def image_came(self) -> None:
+        """Count an image that came, whatever becomes of it."""
         with self._lock:
-            for _ in range(min(count, WINDOW)):
-                remember(now, self._misses)
-            missed, received = rate(self._misses, now), rate(self._inputs, now)
-        return missed / (missed + received) if missed else 0.0
+            self._arrivals.append(True)
+
+    def images_lost(self, count: int) -> float:
+        """Count images that the middleware lost on the way; gives their share of late.
+
+        It is 0 until that can be told.
+        """
+        with self._lock:
+            self._lost += count
+            self._arrivals.extend([False] * min(count, WINDOW))
+            images = len(self._arrivals)
+            return self._arrivals.count(False) / images if images >= ENOUGH else 0.0
 
     def frames_lost(self, count: int = 1) -> None:
         """Count images that will not be answered."""
@@ -149,13 +160,13 @@ class Health:
     def _figures(self, now: float) -> dict[str, str]:
         return {
             'input rate (Hz)': f'{rate(self._inputs, now):.2f}',
-            'lost on the way (Hz)': f'{rate(self._misses, now):.2f}',
             'output rate (Hz)': f'{rate(self._outputs, now):.2f}',
             'latency median (ms)': milliseconds(self._latencies),
             'age median (ms)': milliseconds(self._ages),
             'frames in': str(self.frames_in),
             'frames out': str(self.frames_out),
             'frames dropped': str(self.frames_dropped),
+            'lost on the way': str(self._lost),
         }
 
     def _status(

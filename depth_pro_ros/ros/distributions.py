@@ -24,13 +24,15 @@ def stay_on_this_machine() -> None:
         os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
 
 
-def subscribe_counting(
-    node: Node, on_lost: Callable[[int], None], *arguments: Any, **options: Any
+def subscribe(
+    node: Node, on_lost: Callable[[int], None] | None, *arguments: Any, **options: Any
 ) -> Subscription:
-    """Subscribe, and be told how many more messages were lost on the way, where that is known.
+    """Subscribe, and let `on_lost` know how many more messages were lost, where that is known.
 
     arguments, options: of `create_subscription`.
     """
+    if on_lost is None:
+        return node.create_subscription(*arguments, **options)
     try:
         from rclpy.event_handler import SubscriptionEventCallbacks, UnsupportedEventTypeError
     except ImportError:  # Humble

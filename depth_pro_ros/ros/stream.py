@@ -87,18 +87,20 @@ class CameraStream:
         """Begin to hand each image over to `put`."""
 
         def on_image(image: Image | CompressedImage) -> None:
+            self.health.image_came()
             self._heard_s, self._early = time.monotonic(), image
             self._early_until_s = min(self._early_until_s, self._heard_s + EARLY_S)
             self.hand_over()
 
         def on_lost(count: int) -> None:
-            share, topic = self.health.frames_missed(count), self.topics.image
+            share, topic = self.health.images_lost(count), self.topics.image
             if share > LOST_SHARE:
                 self.warn(
                     'transport',
-                    f'{share:.0%} of the images are lost on the way: Fast DDS needs a profile for '
-                    'them, of which `depth_pro doctor` tells, for the camera, too; or set '
-                    f'qos_overrides.{topic}.subscription.reliability to reliable',
+                    f'{share:.0%} of the images on {topic} are lost on the way: `depth_pro doctor` '
+                    'tells which profile Fast DDS needs for large ones; of a camera that publishes '
+                    'reliable the node can ask for them again, if it is started with '
+                    f'qos_overrides.{topic}.subscription.reliability: reliable',
                 )
 
         def on_info(info: CameraInfo) -> None:

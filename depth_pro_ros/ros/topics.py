@@ -20,7 +20,7 @@ from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, LaserScan, PointCloud2, Range
 
-from depth_pro_ros.ros.distributions import subscribe_counting
+from depth_pro_ros.ros.distributions import subscribe
 from depth_pro_ros.ros.parameters import ParameterError
 
 BEST_EFFORT, RELIABLE = ReliabilityPolicy.BEST_EFFORT, ReliabilityPolicy.RELIABLE
@@ -127,10 +127,10 @@ class CameraTopics:
         kind: type,
         topic: str,
         callback: Callable[[Any], None],
-        on_lost: Callable[[int], None] = lambda count: None,
+        on_lost: Callable[[int], None] | None = None,
     ) -> None:
         self.inputs.append(
-            subscribe_counting(
+            subscribe(
                 self._node,
                 on_lost,
                 kind,
