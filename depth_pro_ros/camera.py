@@ -93,7 +93,7 @@ def along_rays(
 def limit_depth(
     depth_m: NDArray[np.float32], min_depth: float, max_depth: float
 ) -> NDArray[np.float32]:
-    """Mark what is out of range as REP 117 asks, in place: nearer -Inf, farther +Inf."""
+    """Mark what is out of range as REP 117 asks, in place: nearer -Inf, farther +Inf; NaN stays."""
     np.copyto(depth_m, np.float32(np.inf), where=depth_m > max_depth)
     np.copyto(depth_m, np.float32(-np.inf), where=depth_m < min_depth)
     return depth_m
