@@ -384,7 +384,7 @@ def test_the_share_of_lost_images_is_of_the_newest_hundred(came, lost, times, sh
     for _ in range(times):
         for _ in range(came):
             health.image_came()
-        told = health.images_lost(lost)
+        told = health.images_missed(lost)
     assert told == pytest.approx(share, abs=0.02)
     values = {value.key: value.value for value in health.statuses()[0].values}
     assert values['lost on the way'] == str(lost * times)

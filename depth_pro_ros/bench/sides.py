@@ -50,8 +50,7 @@ def ours(setting: Setting) -> Run:
     estimator = DepthEstimator.from_pretrained(
         setting.weights, setting.device, setting.precision, setting.memory
     )
-    if setting.compile_mode:
-        estimator.network.compile(fullgraph=True, dynamic=False, mode=setting.compile_mode)
+    compile_forward(estimator.network, setting)
 
     def run(rgb: NDArray[np.uint8]) -> Answer:
         prediction = estimator.predict(rgb)
@@ -110,7 +109,7 @@ def apple(setting: Setting) -> Run:
 
 
 def compile_forward(model: Any, setting: Setting) -> None:
-    """Compile another side's network, where that is asked for."""
+    """Compile a side's network, where that is asked for; all sides alike."""
     if setting.compile_mode:
         model.forward = torch.compile(model.forward, mode=setting.compile_mode)
 

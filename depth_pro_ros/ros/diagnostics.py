@@ -60,7 +60,7 @@ class Health:
         self.frames_in = self.frames_out = self.frames_dropped = 0
         self._arrivals: collections.deque[bool] = collections.deque(maxlen=WINDOW)
         """Of the newest images: whether each came, or was lost on the way."""
-        self._lost = 0
+        self._missed = 0
 
     def frame_in(self, replaced: bool) -> None:
         """Count a received image; `replaced`: an older one was dropped for it."""
@@ -74,13 +74,13 @@ class Health:
         with self._lock:
             self._arrivals.append(True)
 
-    def images_lost(self, count: int) -> float:
+    def images_missed(self, count: int) -> float:
         """Count images that the middleware lost on the way; gives their share of late.
 
         It is 0 until that can be told.
         """
         with self._lock:
-            self._lost += count
+            self._missed += count
             self._arrivals.extend([False] * min(count, WINDOW))
             images = len(self._arrivals)
             return self._arrivals.count(False) / images if images >= ENOUGH else 0.0
@@ -166,7 +166,7 @@ class Health:
             'frames in': str(self.frames_in),
             'frames out': str(self.frames_out),
             'frames dropped': str(self.frames_dropped),
-            'lost on the way': str(self._lost),
+            'lost on the way': str(self._missed),
         }
 
     def _status(

@@ -93,7 +93,7 @@ class CameraStream:
             self.hand_over()
 
         def on_lost(count: int) -> None:
-            share, topic = self.health.images_lost(count), self.topics.image
+            share, topic = self.health.images_missed(count), self.topics.image
             if share > LOST_SHARE:
                 self.warn(
                     'transport',
