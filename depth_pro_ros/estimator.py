@@ -15,12 +15,20 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from depth_pro_ros.camera import check_size, focal_from_fov, fov_from_focal
-from depth_pro_ros.devices import choose_device, choose_precision, precision_name
+from depth_pro_ros.devices import (
+    Transfers,
+    choose_device,
+    choose_precision,
+    keep_memory,
+    precision_name,
+    release_memory,
+)
 from depth_pro_ros.edges import flying_pixels
 from depth_pro_ros.network import DepthPro, DepthProOutput, stretch
 from depth_pro_ros.network.checkpoint import load_network
 from depth_pro_ros.network.folded import FoldedDepthPro
 from depth_pro_ros.network.pieces import check_memory, choose_pieces
+from depth_pro_ros.network.recording import Recordings
 from depth_pro_ros.network.weights import file_stamp, find_weights
 
 logger = logging.getLogger(__name__)
@@ -52,7 +60,10 @@ class DepthPrediction:
 
 
 class DepthEstimator:
-    """Runs Depth Pro on one device. Not thread-safe: use it from the thread that made it."""
+    """Runs Depth Pro on one device. Not thread-safe: use it from the thread that made it.
+
+    On a CPU the process keeps the memory that a picture takes (`devices.keep_memory`).
+    """
 
     def __init__(
         self,
@@ -74,6 +85,11 @@ class DepthEstimator:
         self.pieces = choose_pieces(memory, device, network.config, dtype)
         folded = FoldedDepthPro(network.to(device)).eval()
         self.network = folded.to(device, dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if device.type == 'cpu':
+            release_memory()  # of what made the network
+            keep_memory()
+        self._recordings = Recordings(device)
+        self._transfers = Transfers(device)
 
     @classmethod
     def from_pretrained(
@@ -97,6 +113,14 @@ class DepthEstimator:
         estimator = cls(load_network(path), target, dtype, memory, stamp)
         logger.info('%s on %s in %s', path.name, estimator.device_name, estimator.precision)
         return estimator
+
+    def warm_up(self) -> None:
+        """Do what is slow at first, so that no picture has to wait for it."""
+        blank = np.zeros((480, 640, 3), np.uint8)
+        self.predict(blank)
+        if self.device.type == 'cuda':  # to be ready for both, and recorded the second time
+            for focal_px in (500.0, None, 500.0):
+                self.predict(blank, focal_px)
 
     def predict(
         self,
@@ -138,14 +162,12 @@ class DepthEstimator:
                 raise ValueError(f'focal_px is {focal_px}; it must be positive and finite')
         need_fov = estimate_focal or None in focals_px
         try:
-            with torch.inference_mode():
-                images = torch.cat([self._network_input(rgb) for rgb in rgbs])
-                output = self._run(images, need_fov)
-                fovs_deg = [math.nan] * len(rgbs)
-                if output.fov_deg is not None:
-                    fovs_deg = output.fov_deg.tolist()
-                answers = zip(output.inverse_depth.split(1), rgbs, fovs_deg, focals_px, strict=True)
-                return [self._metric(*each, edge_ratio) for each in answers]
+            try:
+                return self._predict(rgbs, focals_px, need_fov, edge_ratio)
+            except torch.cuda.OutOfMemoryError:
+                pass  # what is recorded keeps memory from the steps before and after it
+            self._recordings.clear()
+            return self._predict(rgbs, focals_px, need_fov, edge_ratio)
         except torch.cuda.OutOfMemoryError as error:
             sizes = ', '.join(f'{rgb.shape[1]}x{rgb.shape[0]}' for rgb in rgbs)
             raise OutOfMemoryError(
@@ -153,6 +175,22 @@ class DepthEstimator:
                 'with one tile at a time: free some, or choose weights '
                 "'small' or device 'cpu'"
             ) from error
+
+    @torch.inference_mode()
+    def _predict(
+        self,
+        rgbs: Sequence[NDArray[np.uint8]],
+        focals_px: Sequence[float | None],
+        need_fov: bool,
+        edge_ratio: float,
+    ) -> list[DepthPrediction]:
+        images = torch.cat([self._network_input(rgb) for rgb in rgbs])
+        output = self._run(images, need_fov)
+        fovs_deg = [math.nan] * len(rgbs)
+        if output.fov_deg is not None:
+            fovs_deg = output.fov_deg.tolist()
+        answers = zip(output.inverse_depth.split(1), rgbs, fovs_deg, focals_px, strict=True)
+        return [self._metric(*each, edge_ratio) for each in answers]
 
     def _metric(
         self,
@@ -178,7 +216,8 @@ class DepthEstimator:
         if edge_ratio > 0.0:
             depth.masked_fill_(flying_pixels(depth, edge_ratio), math.nan)
         fov_deg = fov_from_focal(focal, width)
-        return DepthPrediction(depth.cpu().numpy(), focal, fov_deg, focal_px is None, estimated)
+        depth_m = self._transfers.download(depth)
+        return DepthPrediction(depth_m, focal, fov_deg, focal_px is None, estimated)
 
     @property
     def device_name(self) -> str:
@@ -194,26 +233,28 @@ class DepthEstimator:
 
     def _network_input(self, rgb: NDArray[np.uint8]) -> Tensor:
         """Stretch a picture to the network's square: (H, W, 3) uint8 -> (1, 3, S, S) in [-1, 1]."""
-        image = torch.from_numpy(np.require(rgb, requirements=['C', 'W'])).to(self.device)
+        image = self._transfers.upload(np.require(rgb, requirements=['C', 'W']))
         image = image.permute(2, 0, 1).unsqueeze(0).float().div_(127.5).sub_(1.0)
         return stretch(image, self.config).to(self.dtype, memory_format=torch.channels_last)
 
     def _run(self, images: Tensor, need_fov: bool) -> DepthProOutput:
         """Run the network, in smaller pieces where the device's memory is too small."""
         while True:
+            pieces = self.pieces.tile_batch, self.pieces.strip_rows
             try:
-                output: DepthProOutput = self.network(
-                    images, need_fov, self.pieces.tile_batch, self.pieces.strip_rows
-                )
-                return output
+                if self.device.type != 'cuda':
+                    output: DepthProOutput = self.network(images, need_fov, *pieces)
+                    return output
+                return self._recordings.run(self.network, images, need_fov, *pieces)
             except torch.cuda.OutOfMemoryError:
                 smaller = self.pieces.smaller(self.config, self.config.tiles * len(images))
-                if smaller is None:
+                if smaller is None and not len(self._recordings):
                     raise
-            self.pieces = smaller
-            if self.device.type == 'cuda':
-                torch.cuda.empty_cache()
-            logger.warning('out of memory: going on with tile batches of %d', smaller.tile_batch)
+            if not len(self._recordings):  # otherwise they had the memory
+                assert smaller is not None
+                self.pieces = smaller
+                logger.warning('out of memory: tile batches of %d from now on', smaller.tile_batch)
+            self._recordings.clear()
 
 
 def metric_depth(canonical: Tensor, focal_px: float, width: int, height: int) -> Tensor:

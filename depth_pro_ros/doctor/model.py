@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 CGROUP_LIMIT = Path('/sys/fs/cgroup/memory.max')
 GIB = 2**30
-LIVE_MAPS, LIVE_TOKENS = 5, 8
+LIVE_MAPS, LIVE_TOKENS = 5, 10
 """Maps of the decoder's finest level, and tokens of all tiles, that are alive at once at most."""
 MARGIN_BYTES = GIB
 """What Python, torch and their workspaces take: an official frame in bf16 was measured at 3.5 GB on

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from depth_pro_ros.network import fold
-from depth_pro_ros.network.decoder import DepthHead, Fusion, Residual, conv_float32
+from depth_pro_ros.network import fold, steps
+from depth_pro_ros.network.decoder import DepthHead, Fusion, Residual
 from depth_pro_ros.network.depth_pro import DepthPro, DepthProOutput
 from depth_pro_ros.network.encoder import Encoder, shrink
 from depth_pro_ros.network.tiled_vit import TiledViT
@@ -41,8 +42,12 @@ class FoldedDepthPro(nn.Module):
             fold_skip(upsampler, conv)
             for upsampler, conv in zip(encoder.upsamplers, decoder.convs[:-1], strict=True)
         )
-        self.fusions = nn.ModuleList(FoldedFusion(fusion) for fusion in fusions)
         self.doublings = nn.ModuleList(fold_doubling(fusion) for fusion in fusions[1:])
+        shifts = [fusion.out_conv for fusion in fusions[1:]]
+        self.fusions = nn.ModuleList(
+            FoldedFusion(fusion, coarser)
+            for fusion, coarser in zip(fusions, [*shifts, None], strict=True)
+        )
         self.head = FoldedHead(network.head, fusions[0].out_conv)
 
     def forward(
@@ -59,18 +64,27 @@ class FoldedDepthPro(nn.Module):
         2 * HALO rows more a strip and saves most of the decoder's memory; None: all at once.
         """
         pyramid = [image, *(shrink(image, 2**i) for i in range(1, self.config.scales))]
-        maps, sources = self.patch_vit(pyramid, self.config.intermediate_blocks, tile_batch)
+        beside = stream_beside(image)
+        try:
+            with contextlib.nullcontext() if beside is None else torch.cuda.stream(beside):
+                whole = seen = None
+                if self.image_vit is not None:
+                    whole = self.image_vit(pyramid[-1:])[0][0]
+                if self.fov_vit is not None and need_fov:
+                    seen = self.fov_vit(pyramid[-1:])[0][0]
+            maps, sources = self.patch_vit(pyramid, self.config.intermediate_blocks, tile_batch)
+        finally:  # nothing may be left beside, or what is recorded cannot be ended
+            if beside is not None:
+                torch.cuda.current_stream().wait_stream(beside)
         coarse = maps.pop()
         sources += maps
-        whole = coarse
-        if self.image_vit is not None:
-            whole = self.image_vit(pyramid[-1:])[0][0]
+        if seen is None:
+            seen = coarse  # of a shared ViT
+        if whole is not None:
             coarse = torch.cat([coarse, whole], dim=1)
         lowest = self.lowest_border(self.lowest(coarse))
-        fov_deg = None
-        if need_fov:
-            seen = whole if self.fov_vit is None else self.fov_vit(pyramid[-1:])[0][0]
-            fov_deg = self.fov(seen, lowest)
+        fov_deg = self.fov(seen, lowest) if need_fov else None
+        del coarse, whole, seen
         x = self.fusions[-1](lowest)
         for level in reversed(range(1, len(sources))):
             x = self.doublings[level](x)
@@ -93,17 +107,39 @@ class FoldedDepthPro(nn.Module):
         return torch.cat(parts, dim=-2)
 
 
-class FoldedFusion(nn.Module):
-    """A `Fusion` up to its doubling."""
+def stream_beside(image: Tensor) -> torch.cuda.Stream | None:
+    """Give a stream for what is too small to fill a GPU, where a graph is recorded; else None."""
+    if not image.is_cuda or torch.compiler.is_compiling():
+        return None
+    if not torch.cuda.is_current_stream_capturing():
+        return None
+    beside = second_stream(image.device)
+    beside.wait_stream(torch.cuda.current_stream())
+    return beside
 
-    def __init__(self, fusion: Fusion) -> None:
+
+@functools.cache
+def second_stream(device: torch.device) -> torch.cuda.Stream:
+    """Give a GPU's stream for that; one for all, as libraries keep memory for each."""
+    return torch.cuda.Stream(device)
+
+
+class FoldedFusion(nn.Module):
+    """A `Fusion` up to its doubling, with the bias of the doubling before it."""
+
+    def __init__(self, fusion: Fusion, coarser: nn.Conv2d | None) -> None:
+        """coarser: the projection after the doubling that is added to the skip; None: none is."""
         super().__init__()
         self.resnet1, self.resnet2 = fusion.resnet1, fusion.resnet2
+        self.shift = None
+        if coarser is not None:
+            second: Any = self.resnet1.residual[3]
+            self.shift = fold.parameter(fold.bias(second) + fold.bias(coarser), like=second)
 
     def forward(self, x: Tensor, skip: Tensor | None = None) -> Tensor:
         """(B, D, h, w), and a skip of that shape -> (B, D, h, w)."""
         if skip is not None:
-            x = run_residual(self.resnet1, skip).add_(x)
+            x = run_residual(self.resnet1, skip, self.shift, x)
             del skip
         return run_residual(self.resnet2, x)
 
@@ -123,16 +159,16 @@ class FoldedHead(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, D, h, w) -> canonical inverse depth (B, 1, 2h, 2w)."""
-        x = self.first_border(self.first(x))
-        x = self.second_border(self.second(x)).relu_()
-        return F.relu(conv_float32(self.last, x))
+        return steps.project(
+            self.second, self.second_border, self.last, self.first_border(self.first(x))
+        )
 
 
 def fold_doubling(fusion: Fusion) -> nn.ConvTranspose2d:
-    """Join the doubling at the end of a fusion with the 1x1 projection after it."""
+    """Join the doubling at the end of a fusion with the 1x1 projection after it, but its bias."""
     project = fusion.out_conv
     weight = fold.after(fold.kernel(fusion.deconv), fold.kernel(project))
-    return fold.deconvolution(weight, fold.bias(project), like=project)
+    return fold.deconvolution(weight, None, like=project)
 
 
 def fold_skip(upsampler: nn.Sequential, conv: nn.Module) -> nn.Sequential:
@@ -165,7 +201,10 @@ def fold_lowest(encoder: Encoder, conv: nn.Module) -> tuple[nn.ConvTranspose2d, 
     return fold.deconvolution(fold.after_3x3(both, fold.kernel(conv)), shift, like=conv), border
 
 
-def run_residual(block: Residual, x: Tensor) -> Tensor:
-    """Run a residual block with few temporaries."""
-    _, first, _, second = block.residual
-    return second(first(F.relu(x)).relu_()).add_(x)
+def run_residual(
+    block: Residual, x: Tensor, shift: Tensor | None = None, other: Tensor | None = None
+) -> Tensor:
+    """Run a residual block and add another map; shift: in place of its last bias."""
+    first: Any = block.residual[1]
+    second: Any = block.residual[3]
+    return steps.residual(first, second, second.bias if shift is None else shift, x, other)

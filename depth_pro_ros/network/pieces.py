@@ -9,9 +9,9 @@ import torch
 from depth_pro_ros.network.config import DepthProConfig
 
 MEMORY = ('auto', 'low')
-PIECE_BYTES = 64 * 2**20
-"""About the largest tensor in a piece. It is best on a CPU, where what is larger leaves the caches
-and comes from the system as fresh pages each time; a GPU takes less memory by it, but more time."""
+PIECE_BYTES = 48 * 2**20
+"""About the largest tensor in a piece. It is best on a CPU, which has caches for that; a GPU takes
+less memory by it, but more time."""
 LEAST_ROWS = 16
 
 
@@ -26,8 +26,8 @@ class Pieces:
 
     @classmethod
     def within(cls, config: DepthProConfig, dtype: torch.dtype, most_bytes: int) -> Pieces:
-        """Give pieces of so many bytes, as the ViT's MLP (before and after GELU) and as a map."""
-        tile = (config.grid**2 + 1) * 8 * config.vit_width * dtype.itemsize
+        """Give pieces of so many bytes, as the inside of the ViT's MLP and as a map."""
+        tile = (config.grid**2 + 1) * 4 * config.vit_width * dtype.itemsize
         row = config.image_size // 2 * config.decoder_dim * dtype.itemsize
         return cls(max(1, most_bytes // tile), max(LEAST_ROWS, most_bytes // row))
 

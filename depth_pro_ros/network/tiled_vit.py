@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from depth_pro_ros.network import steps
 from depth_pro_ros.network.vit import TokenViT
 
 
@@ -69,15 +70,15 @@ class TiledViT(nn.Module):
         tile_batch: tiles computed at once, of all B together; None: all.
         """
         vit = self.vit
-        embedded = [vit.patch_embed.proj(x).flatten(2).transpose(1, 2) for x in pyramid]
-        patch_rows = torch.cat(embedded, dim=1)  # (B, P, C)
+        patch_rows = torch.cat([embed(vit, x) for x in pyramid], dim=1)  # (B, P, C)
         ends: list[Tensor] = []
         taken: list[list[Tensor]] = [[] for _ in blocks]
         at_once = max(1, (tile_batch or self.patches.numel()) // len(patch_rows))
         for patches in self.patches.split(at_once):
             x = self._tokens(patch_rows[:, patches])
+            normed = vit.blocks[0].norm1(x)
             for index, block in enumerate(vit.blocks[:-1]):
-                x = run_block(block, x)
+                x, normed = run_block(block, x, normed, vit.blocks[index + 1].norm1)
                 if index in blocks:
                     taken[blocks.index(index)].append(x.unflatten(0, (-1, len(patches))))
             ends.append(x.unflatten(0, (-1, len(patches))))
@@ -102,9 +103,10 @@ class TiledViT(nn.Module):
         """Run the last block and the norm for kept tokens: (B, n, 1 + g*g, C) -> (B, P, C)."""
         answer = x.new_empty(len(x), len(self.owner_tile), x.shape[-1])
         for size in self.groups:
-            tiles, tokens = getattr(self, f'tiles_{size}'), getattr(self, f'tokens_{size}')
-            rows = x[:, tiles[:, None], tokens + 1].flatten(0, 1)  # (B n, k, C)
-            rows = self.vit.norm(run_block(self.vit.blocks[-1], x[:, tiles].flatten(0, 1), rows))
+            tiles, kept = getattr(self, f'tiles_{size}'), getattr(self, f'tokens_{size}') + 1
+            rows = x[:, tiles[:, None], kept].flatten(0, 1)  # (B n, k, C)
+            tokens = x[:, tiles].flatten(0, 1)
+            rows = run_block_for(self.vit.blocks[-1], rows, tokens, self.vit.norm)
             answer[:, getattr(self, f'places_{size}')] = rows.reshape(len(x), -1, rows.shape[-1])
         return answer
 
@@ -129,26 +131,48 @@ def tile_patches(count: int, grid: int) -> tuple[Tensor, Tensor]:
     return patches.reshape(count**2, -1), kept.reshape(count**2, -1)
 
 
-def run_block(block: Any, x: Tensor, rows: Tensor | None = None) -> Tensor:
-    """Run a timm block on tokens x (B, N, C), or only for `rows` (B, K, C) of them."""
-    attention, weights = block.attn, block.attn.qkv
-    if rows is None:
-        rows = x
-        query, key, value = weights(block.norm1(x)).chunk(3, dim=-1)
-    else:
-        width = x.shape[-1]
-        query = F.linear(block.norm1(rows), weights.weight[:width], weights.bias[:width])
-        both = F.linear(block.norm1(x), weights.weight[width:], weights.bias[width:])
-        key, value = both.chunk(2, dim=-1)
+def embed(vit: Any, image: Tensor) -> Tensor:
+    """Embed the patches of an image, row by row: (B, 3, h p, w p) -> (B, h w, C).
+
+    As one product: convolutions of few channels have slow kernels everywhere.
+    """
+    layer = vit.patch_embed.proj
+    size = layer.kernel_size[0]
+    pixels = image.permute(0, 2, 3, 1).unflatten(2, (-1, size)).unflatten(1, (-1, size))
+    patches = pixels.transpose(2, 3).flatten(3).flatten(1, 2)  # (B, h, p, w, p, 3) -> (B, h w, 3pp)
+    return F.linear(patches, layer.weight.permute(0, 2, 3, 1).flatten(1), layer.bias)
+
+
+def run_block(block: Any, x: Tensor, normed: Tensor, norm: Any) -> tuple[Tensor, Tensor]:
+    """Run a timm block on tokens x (B, N, C), of which `normed` is its first norm.
+
+    Gives its answer, and `norm` of that.
+    """
+    query, key, value = block.attn.qkv(normed).chunk(3, dim=-1)
+    return finish_block(block, x, query, key, value, norm)
+
+
+def run_block_for(block: Any, rows: Tensor, x: Tensor, norm: Any) -> Tensor:
+    """Run a timm block only for `rows` (B, K, C) of tokens x (B, N, C); gives `norm` of that."""
+    weights, width = block.attn.qkv, x.shape[-1]
+    query = F.linear(block.norm1(rows), weights.weight[:width], weights.bias[:width])
+    both = F.linear(block.norm1(x), weights.weight[width:], weights.bias[width:])
+    key, value = both.chunk(2, dim=-1)
+    return finish_block(block, rows, query, key, value, norm)[1]
+
+
+def finish_block(
+    block: Any, x: Tensor, query: Tensor, key: Tensor, value: Tensor, norm: Any
+) -> tuple[Tensor, Tensor]:
+    """Run a block from attention on, for tokens x that the queries are of."""
     heads = (
-        part.unflatten(-1, (attention.num_heads, -1)).transpose(1, 2)
+        part.unflatten(-1, (block.attn.num_heads, -1)).transpose(1, 2)
         for part in (query, key, value)
     )
     mixed = F.scaled_dot_product_attention(*heads).transpose(1, 2).flatten(2)
-    # LayerScale and sum in one pass
-    rows = torch.addcmul(rows, attention.proj(mixed), block.ls1.gamma)
-    hidden = F.gelu(block.mlp.fc1(block.norm2(rows)))
-    return torch.addcmul(rows, block.mlp.fc2(hidden), block.ls2.gamma)
+    x, normed = steps.add_norm(x, block.attn.proj(mixed), block.ls1.gamma, block.norm2)
+    hidden = steps.linear_gelu(block.mlp.fc1, normed)
+    return steps.add_norm(x, block.mlp.fc2(hidden), block.ls2.gamma, norm)
 
 
 def as_map(tokens: Tensor, side: int) -> Tensor:

@@ -59,7 +59,7 @@ class Engine:
         estimator = DepthEstimator.from_pretrained(
             parameters.weights, parameters.device, parameters.precision, parameters.memory
         )
-        estimator.predict(np.zeros((480, 640, 3), np.uint8))  # the first is slow
+        estimator.warm_up()
         self.estimator = estimator
         self._health.fact('device', estimator.device_name)
         self._health.fact('precision', estimator.precision)
