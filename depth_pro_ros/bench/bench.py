@@ -19,7 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
 from depth_pro_ros.bench.lively import lively_network
-from depth_pro_ros.bench.sides import Setting, installed_rivals
+from depth_pro_ros.bench.sides import OURS, Setting, installed_rivals
 from depth_pro_ros.bench.worker import Timing, Worker
 from depth_pro_ros.camera import check_size
 from depth_pro_ros.devices import PRECISIONS, choose_device
@@ -103,7 +103,7 @@ def bench(
     weights: `small`, `depth_pro` or a file, or `random` for lively random ones of the official
     size. precisions: beside fp32, whose first side is the reference of all differences.
     size: (width, height) of the picture. rounds: timed pictures a side, after one that is not.
-    compile_mode: of torch.compile, with which all sides run the last precision once more.
+    compile_mode: of torch.compile, with which the others run the last precision once more.
     A side that cannot be loaded is left out; what was measured before a side failed later, or
     before an interruption, is reported all the same. Raises RuntimeError where nothing was in
     fp32, ValueError.
@@ -115,13 +115,15 @@ def bench(
     with tempfile.TemporaryDirectory() as folder:
         if weights == 'random':
             path = Path(folder) / 'random.safetensors'
-            save_network(path, lively_network(DepthProConfig.large()), {'data': 'none: random'})
+            network = lively_network(DepthProConfig.large(), device=target)
+            save_network(path, network, {'data': 'none: random'})
+            del network
         else:
             path = find_weights(weights)
         config = read_config(path)
         flops = count_operations(config)
         rates, rows, reference = dict[str, float](), list[Row](), None
-        sides, failures = [*installed_rivals(config), 'depth_pro_ros'], list[str]()
+        sides, failures = [*installed_rivals(config), OURS], list[str]()
         settings = [
             Setting(path, device, precision, memory)
             for precision in dict.fromkeys(['fp32', *precisions])
@@ -133,7 +135,9 @@ def bench(
                 precision = setting.precision
                 if precision not in rates:
                     rates[precision] = product_gflops(target, PRECISIONS[precision])
-                measured, failed = alternate(sides, rounds, setting, rgb)
+                # ours compiles what gains by it anyway
+                asked = [side for side in sides if side != OURS or not setting.compile_mode]
+                measured, failed = alternate(asked, rounds, setting, rgb)
                 failures += failed
                 if not (rows or measured):
                     raise RuntimeError('; '.join(failed))

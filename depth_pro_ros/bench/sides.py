@@ -34,7 +34,7 @@ class Setting:
     memory: str = 'auto'
     """Of ours; the others know no such thing."""
     compile_mode: str | None = None
-    """Of torch.compile; None: eager."""
+    """Of torch.compile, for the others; None: eager."""
 
     @property
     def arithmetic(self) -> str:
@@ -50,7 +50,6 @@ def ours(setting: Setting) -> Run:
     estimator = DepthEstimator.from_pretrained(
         setting.weights, setting.device, setting.precision, setting.memory
     )
-    compile_forward(estimator.network, setting)
 
     def run(rgb: NDArray[np.uint8]) -> Answer:
         prediction = estimator.predict(rgb)
@@ -109,13 +108,14 @@ def apple(setting: Setting) -> Run:
 
 
 def compile_forward(model: Any, setting: Setting) -> None:
-    """Compile a side's network, where that is asked for; all sides alike."""
+    """Compile a side's network, where that is asked for."""
     if setting.compile_mode:
         model.forward = torch.compile(model.forward, mode=setting.compile_mode)
 
 
+OURS = 'depth_pro_ros'
 SIDES: dict[str, Callable[[Setting], Run]] = {
-    'depth_pro_ros': ours,
+    OURS: ours,
     'transformers': transformers,
     'depth_pro': apple,
 }

@@ -37,7 +37,7 @@ def add_bench(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         '--compile',
         choices=['default', 'reduce-overhead', 'max-autotune'],
         metavar='MODE',
-        help='run all sides with torch.compile, too: default, reduce-overhead or max-autotune',
+        help='run the others with torch.compile, too: default, reduce-overhead or max-autotune',
     )
     parser.add_argument('--json', type=Path, metavar='FILE', help='write all figures there, too')
     parser.set_defaults(run=run_bench)
