@@ -138,7 +138,7 @@ def keep_memory() -> None:
     """Let the C library keep what is freed, for work that takes the same memory again and again.
 
     By default tensors of over 32 MiB go back to the system at once, and every page of the next one
-    costs a fault: on a CPU 40 % of a training step, 15 % of a picture at the official size.
+    costs a fault: on a CPU 40 % of a training step, a tenth of a picture at the official size.
     """
     with contextlib.suppress(OSError, AttributeError):  # a C library other than glibc
         library = ctypes.CDLL('libc.so.6')

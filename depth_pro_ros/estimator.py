@@ -165,8 +165,9 @@ class DepthEstimator:
             try:
                 return self._predict(rgbs, focals_px, need_fov, edge_ratio)
             except torch.cuda.OutOfMemoryError:
-                pass  # what is recorded keeps memory from the steps before and after it
-            self._recordings.clear()
+                if not len(self._recordings):
+                    raise
+            self._recordings.stop('too little memory beside them')
             return self._predict(rgbs, focals_px, need_fov, edge_ratio)
         except torch.cuda.OutOfMemoryError as error:
             sizes = ', '.join(f'{rgb.shape[1]}x{rgb.shape[0]}' for rgb in rgbs)
@@ -248,13 +249,12 @@ class DepthEstimator:
                 return self._recordings.run(self.network, images, need_fov, *pieces)
             except torch.cuda.OutOfMemoryError:
                 smaller = self.pieces.smaller(self.config, self.config.tiles * len(images))
-                if smaller is None and not len(self._recordings):
+                if smaller is None:
                     raise
-            if not len(self._recordings):  # otherwise they had the memory
-                assert smaller is not None
-                self.pieces = smaller
-                logger.warning('out of memory: tile batches of %d from now on', smaller.tile_batch)
-            self._recordings.clear()
+            self.pieces = smaller
+            if self.device.type == 'cuda':
+                torch.cuda.empty_cache()
+            logger.warning('out of memory: going on with tile batches of %d', smaller.tile_batch)
 
 
 def metric_depth(canonical: Tensor, focal_px: float, width: int, height: int) -> Tensor:

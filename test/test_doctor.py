@@ -152,8 +152,8 @@ def test_too_little_memory(tiny_weights, monkeypatch):
     assert check(2**28, 2**28).status == 'fail'
     large, bf16 = DepthProConfig.large(), torch.bfloat16
     official = model.needed_bytes(large, bf16, Pieces.within(large, bf16, PIECE_BYTES))
-    assert 3.3e9 < official < 4.0e9  # measured: 3.5 GB
-    assert model.needed_bytes(TINY, torch.float16, Pieces()) < 1.1 * 2**30
+    assert 4.0e9 < official < 4.4e9  # measured: 4.0 GB
+    assert model.needed_bytes(TINY, torch.float16, Pieces()) < 1.1 * model.MARGIN_BYTES
     assert dataclasses.replace(TINY_SHARED, share_vit=False).image_size == 256
 
 

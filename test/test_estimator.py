@@ -264,6 +264,23 @@ def test_an_answer_is_the_callers_own(estimator):
     np.testing.assert_array_equal(first.depth_m, kept)
 
 
+def test_memory_of_recordings_is_given_up_before_a_picture(estimator, monkeypatch):
+    class Recorded(dict):
+        def stop(self, reason):
+            self.clear()
+
+    predict, kept = DepthEstimator._predict, Recorded(a_graph=1)
+
+    def short_of_memory(self, *arguments):
+        if kept:
+            raise torch.cuda.OutOfMemoryError('as from torch')
+        return predict(self, *arguments)
+
+    monkeypatch.setattr(DepthEstimator, '_predict', short_of_memory)
+    monkeypatch.setattr(estimator, '_recordings', kept)
+    assert np.isfinite(estimator.predict(noise(96, 64)).depth_m).any() and not kept
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason='no NVIDIA GPU')
 def test_a_gpu_needs_no_more_memory_after_the_first_picture(tiny_weights):

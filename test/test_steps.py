@@ -119,7 +119,7 @@ def test_a_norm_is_compiled_once_a_width_for_any_number_of_tokens(compiled):
             total, normed = steps.add_norm(x, branch, gamma, norm)
             torch.testing.assert_close(total, x + gamma * branch)
             torch.testing.assert_close(normed, norm(x + gamma * branch))
-    assert compiled() <= 4  # a width may be compiled for its first number, too
+    assert 2 <= compiled() <= 4  # a width may be compiled for its first number, too
 
 
 def test_maps_of_any_height_are_one_compilation(compiled):
@@ -133,7 +133,7 @@ def test_maps_of_any_height_are_one_compilation(compiled):
         expected = F.relu(last(F.relu(deconv(x) + 0.25)))
         found = steps.project(deconv, lambda x: x.add_(0.25), last, x)
         torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
-    assert compiled() <= 3 + 2
+    assert 4 <= compiled() <= 5
 
 
 def test_a_cpu_shares_memory_with_arrays():
@@ -168,40 +168,7 @@ def test_a_gpu_computes_what_the_plain_network_does(config, compiles, monkeypatc
                     torch.testing.assert_close(found.fov_deg, expected.fov_deg, rtol=1e-4, atol=0)
                 else:
                     assert found.fov_deg is None
-
-
-def doubled(x: torch.Tensor) -> DepthProOutput:
-    return DepthProOutput(x * 2, None)
-
-
-@gpu_test
-def test_what_does_not_fit_while_it_is_recorded_can_be_tried_again():
-    calls = []
-
-    def short_of_memory(x):
-        calls.append(x)
-        if len(calls) == 2:  # the first is not recorded
-            raise torch.cuda.OutOfMemoryError('as from torch')
-        return doubled(x)
-
-    recordings, x = Recordings(torch.device('cuda')), torch.ones(4, device='cuda')
-    assert recordings.run(short_of_memory, x).inverse_depth.tolist() == [2.0] * 4
-    with pytest.raises(torch.cuda.OutOfMemoryError, match='as from torch'):
-        recordings.run(short_of_memory, x)
-    assert recordings.run(short_of_memory, x).inverse_depth.tolist() == [2.0] * 4
-    assert recordings.run(short_of_memory, x * 3).inverse_depth.tolist() == [6.0] * 4
-    assert len(calls) == 3
-
-
-@gpu_test
-def test_what_cannot_be_recorded_runs_as_it_is(caplog):
-    def waits(x):
-        return doubled(x * x.sum().item())  # the host must wait for that
-
-    recordings, x = Recordings(torch.device('cuda')), torch.ones(4, device='cuda')
-    for _ in range(3):
-        assert recordings.run(waits, x).inverse_depth.tolist() == [8.0] * 4
-    assert caplog.text.count('without CUDA graphs') == 1
+    assert len(recordings) == 2
 
 
 @gpu_test
@@ -229,3 +196,28 @@ def test_batches_and_single_pictures_in_turn(tiny_weights, monkeypatch):
             np.testing.assert_allclose(each.depth_m, depth_m, rtol=1e-3)
         again = estimator.predict(rgbs[1]).depth_m
         np.testing.assert_allclose(again, expected[1], rtol=1e-3)
+    assert len(estimator._recordings) == 2
+
+
+def doubled(x: torch.Tensor) -> DepthProOutput:
+    return DepthProOutput(x * 2, None)
+
+
+@gpu_test
+@pytest.mark.parametrize('fault', ['out of memory', 'waits'])
+def test_what_cannot_be_recorded_runs_as_it_is(fault, caplog):
+    calls = []
+
+    def network(x):
+        calls.append(x)
+        if fault == 'waits':
+            return doubled(x * (x.sum().item() / x.sum().item()))  # the host has to wait for it
+        if len(calls) == 2:
+            raise torch.cuda.OutOfMemoryError('as from torch')
+        return doubled(x)
+
+    recordings, x = Recordings(torch.device('cuda')), torch.ones(4, device='cuda')
+    for factor in (1, 2, 3):
+        assert recordings.run(network, x * factor).inverse_depth.tolist() == [2.0 * factor] * 4
+    assert caplog.text.count('without CUDA graphs') == 1
+    assert len(recordings) == 0 and len(calls) == 4

@@ -115,15 +115,15 @@ def bench(
     with tempfile.TemporaryDirectory() as folder:
         if weights == 'random':
             path = Path(folder) / 'random.safetensors'
-            network = lively_network(DepthProConfig.large(), device=target)
-            save_network(path, network, {'data': 'none: random'})
-            del network
+            save_network(path, lively_network(DepthProConfig.large()), {'data': 'none: random'})
         else:
             path = find_weights(weights)
         config = read_config(path)
         flops = count_operations(config)
         rates, rows, reference = dict[str, float](), list[Row](), None
         sides, failures = [*installed_rivals(config), OURS], list[str]()
+        if compile_mode and len(sides) == 1:
+            raise ValueError('no other Depth Pro is here that could be compiled with these weights')
         settings = [
             Setting(path, device, precision, memory)
             for precision in dict.fromkeys(['fp32', *precisions])

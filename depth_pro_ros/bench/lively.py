@@ -7,9 +7,7 @@ import torch
 from depth_pro_ros.network import DepthPro, DepthProConfig
 
 
-def lively_network(
-    config: DepthProConfig, seed: int = 0, device: torch.device | str = 'cpu'
-) -> DepthPro:
+def lively_network(config: DepthProConfig, seed: int = 0) -> DepthPro:
     """Give a network with random weights whose inverse depth varies strongly over a picture.
 
     Default initialisation gives an almost constant map, on which a comparison proves nothing:
@@ -17,8 +15,7 @@ def lively_network(
     last layers are set so that about a tenth of the pixels end in the ReLU.
     """
     torch.manual_seed(seed)
-    with torch.device(device):
-        network = DepthPro(config).eval().requires_grad_(False)
+    network = DepthPro(config).eval().requires_grad_(False)
     for module in network.modules():
         if isinstance(module, torch.nn.Conv2d | torch.nn.ConvTranspose2d | torch.nn.Linear):
             weight = module.weight
@@ -35,7 +32,7 @@ def lively_network(
     last, last_fov = network.head[-1], network.fov.head[-1]
     assert isinstance(last, torch.nn.Conv2d) and isinstance(last_fov, torch.nn.Conv2d)
     assert last.bias is not None and last_fov.bias is not None
-    probe = torch.rand(1, 3, config.image_size, config.image_size, device=device) * 2 - 1
+    probe = torch.rand(1, 3, config.image_size, config.image_size) * 2 - 1
     last.bias.fill_(100.0)  # keeps the probe out of the ReLU
     output = network(probe)
     raw = output.inverse_depth - 100.0

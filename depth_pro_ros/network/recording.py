@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -43,51 +44,55 @@ class Recordings:
         key = (*images.shape, *arguments)
         with torch.cuda.device(self._device):
             if key not in self._known:
-                self.clear()  # their memory and that of this do not always fit
+                self._free()  # their memory and that of this do not always fit
                 output = network(images, *arguments)
                 self._known.add(key)
                 return output
-            recording = self._recordings.get(key)
-            if recording is None:
-                recording = self._record(network, images, arguments)
-            if recording is None:
+            if self._works and key not in self._recordings:
+                self._record(key, network, images, arguments)
+            if not self._works:
                 return network(images, *arguments)
-            self._recordings[key] = recording
+            recording = self._recordings[key]
             recording.images.copy_(images)
             recording.graph.replay()
             return recording.output
 
+    def stop(self, reason: object) -> None:
+        """Forget all graphs, and record none any more."""
+        self._works = False
+        self._free()
+        line = str(reason).strip().partition('\n')[0]
+        logger.warning('the network runs without CUDA graphs from now on, and so slower: %s', line)
+
     def __len__(self) -> int:
         return len(self._recordings)
 
-    def clear(self) -> None:
-        """Forget all graphs, and free their memory and what torch keeps beside it."""
+    def _free(self) -> None:
         self._recordings.clear()
-        torch.cuda.empty_cache()
+        with contextlib.suppress(RuntimeError):  # after a failure some versions of torch refuse
+            torch.cuda.empty_cache()
 
     def _record(
-        self, network: Network, images: Tensor, arguments: tuple[Any, ...]
-    ) -> Recording | None:
-        """Record a graph; gives None where this GPU or this torch cannot."""
-        if not self._works:
-            return None
+        self,
+        key: tuple[Any, ...],
+        network: Network,
+        images: Tensor,
+        arguments: tuple[Any, ...],
+    ) -> None:
+        """Record a graph; stops where memory, this GPU or this torch do not allow it."""
         self._stream = self._stream or torch.cuda.Stream(self._device)
-        graph, images = torch.cuda.CUDAGraph(), images.clone()
+        before = torch.cuda.current_stream()
         pools = [each.graph.pool() for each in self._recordings.values()]
-        recorder = torch.cuda.graph(
-            graph,
-            pool=pools[0] if pools else None,  # all in the same memory
-            stream=self._stream,
-            capture_error_mode='thread_local',
-        )
         try:
-            with recorder:
+            graph, images = torch.cuda.CUDAGraph(), images.clone()
+            with torch.cuda.graph(
+                graph,
+                pool=pools[0] if pools else None,  # all in the same memory
+                stream=self._stream,
+                capture_error_mode='thread_local',
+            ):
                 output = network(images, *arguments)
-        except torch.cuda.OutOfMemoryError:
-            raise
+            self._recordings[key] = Recording(graph, images, output)
         except RuntimeError as error:
-            reason = str(error).strip().partition('\n')[0]
-            logger.warning('the network runs without CUDA graphs, and so slower: %s', reason)
-            self._works = False
-            return None
-        return Recording(graph, images, output)
+            torch.cuda.set_stream(before)  # some versions of torch do not
+            self.stop(error)
