@@ -112,6 +112,7 @@ def test_surfaces_wear_photographs_where_there_are_any(renderer):
 
     def sides(photos):
         drawer = type(renderer)(96, photos)
+        drawer.context.gc_mode = None  # freed by number in the next one's context, at any time
         drawer.prepare(scene)
         rgb, _ = drawer.render(view)
         drawer.context.release()
