@@ -285,6 +285,7 @@ def test_memory_of_recordings_is_given_up_before_a_picture(estimator, monkeypatc
 @pytest.mark.skipif(not torch.cuda.is_available(), reason='no NVIDIA GPU')
 def test_a_gpu_needs_no_more_memory_after_the_first_picture(tiny_weights):
     estimator, rgb = DepthEstimator.from_pretrained(tiny_weights, 'cuda'), noise(640, 480)
+    estimator.warm_up()  # records the network
     first = estimator.predict(rgb)
     kept, reserved = first.depth_m.copy(), torch.cuda.memory_reserved()
     for _ in range(5):

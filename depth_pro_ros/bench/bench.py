@@ -102,7 +102,7 @@ def bench(
 
     weights: `small`, `depth_pro` or a file, or `random` for lively random ones of the official
     size. precisions: beside fp32, whose first side is the reference of all differences.
-    size: (width, height) of the picture. rounds: timed pictures a side, after one that is not.
+    size: (width, height) of the picture. rounds: timed pictures a side, after untimed ones.
     compile_mode: of torch.compile, with which the others run the last precision once more.
     A side that cannot be loaded is left out; what was measured before a side failed later, or
     before an interruption, is reported all the same. Raises RuntimeError where nothing was in

@@ -43,10 +43,10 @@ class FoldedDepthPro(nn.Module):
             for upsampler, conv in zip(encoder.upsamplers, decoder.convs[:-1], strict=True)
         )
         self.doublings = nn.ModuleList(fold_doubling(fusion) for fusion in fusions[1:])
-        shifts = [fusion.out_conv for fusion in fusions[1:]]
+        projections = [fusion.out_conv for fusion in fusions[1:]]
         self.fusions = nn.ModuleList(
             FoldedFusion(fusion, coarser)
-            for fusion, coarser in zip(fusions, [*shifts, None], strict=True)
+            for fusion, coarser in zip(fusions, [*projections, None], strict=True)
         )
         self.head = FoldedHead(network.head, fusions[0].out_conv)
 
