@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +37,10 @@ MIN_INVERSE, MAX_INVERSE = 1e-4, 1e4
 """Inverse depth is clamped to these, in 1/m; the lower one is too far (sky)."""
 MIN_FOV_DEG, MAX_FOV_DEG = 1.0, 170.0
 """An estimate outside of these is no camera, and is clamped so that depth stays finite."""
+
+
+def do_nothing() -> None:
+    """Do nothing."""
 
 
 class OutOfMemoryError(RuntimeError):
@@ -129,6 +133,7 @@ class DepthEstimator:
         *,
         estimate_focal: bool = False,
         edge_ratio: float = 0.0,
+        on_wait: Callable[[], None] = do_nothing,
     ) -> DepthPrediction:
         """Estimate the depth of one picture (paper, section 3.1: C, inverted after resizing).
 
@@ -136,11 +141,16 @@ class DepthEstimator:
         focal_px: horizontal focal length in pixels of this picture; None asks the network.
         estimate_focal: ask the network for a second opinion also where focal_px is given.
         edge_ratio: depth edges of at least this ratio become NaN; 0: none do.
+        on_wait: called, perhaps twice, when a GPU has its orders and this thread only waits for it.
         Raises ValueError for a picture or focal length that cannot be used, OutOfMemoryError
         where the device is too small, ArithmeticError where the answer is not finite.
         """
         (prediction,) = self.predict_batch(
-            [rgb], [focal_px], estimate_focal=estimate_focal, edge_ratio=edge_ratio
+            [rgb],
+            [focal_px],
+            estimate_focal=estimate_focal,
+            edge_ratio=edge_ratio,
+            on_wait=on_wait,
         )
         return prediction
 
@@ -151,6 +161,7 @@ class DepthEstimator:
         *,
         estimate_focal: bool = False,
         edge_ratio: float = 0.0,
+        on_wait: Callable[[], None] = do_nothing,
     ) -> list[DepthPrediction]:
         """Estimate the depth of several pictures, of any sizes, in one pass of the network.
 
@@ -163,12 +174,12 @@ class DepthEstimator:
         need_fov = estimate_focal or None in focals_px
         try:
             try:
-                return self._predict(rgbs, focals_px, need_fov, edge_ratio)
+                return self._predict(rgbs, focals_px, need_fov, edge_ratio, on_wait)
             except torch.cuda.OutOfMemoryError:
                 if not len(self._recordings):
                     raise
             self._recordings.stop('too little memory beside them')
-            return self._predict(rgbs, focals_px, need_fov, edge_ratio)
+            return self._predict(rgbs, focals_px, need_fov, edge_ratio, on_wait)
         except torch.cuda.OutOfMemoryError as error:
             sizes = ', '.join(f'{rgb.shape[1]}x{rgb.shape[0]}' for rgb in rgbs)
             raise OutOfMemoryError(
@@ -184,9 +195,12 @@ class DepthEstimator:
         focals_px: Sequence[float | None],
         need_fov: bool,
         edge_ratio: float,
+        on_wait: Callable[[], None],
     ) -> list[DepthPrediction]:
         images = torch.cat([self._network_input(rgb) for rgb in rgbs])
         output = self._run(images, need_fov)
+        if self.device.type != 'cpu':  # which is done by now
+            on_wait()
         fovs_deg = [math.nan] * len(rgbs)
         if output.fov_deg is not None:
             fovs_deg = output.fov_deg.tolist()

@@ -31,7 +31,7 @@ class StillAverage:
         self._count = 0
         self._mean: NDArray[np.float32] = np.empty((0, 0, 3), np.float32)  # once two are averaged
         self._given: NDArray[np.uint8] = np.empty((0, 0, 3), np.uint8)
-        self._scratch: NDArray[np.int16] = np.empty((2, 0, 0, 3), np.int16)
+        self._scratch: NDArray[np.uint8] = np.empty((2, 0, 0, 3), np.uint8)
         self._scene: Hashable = None
         self._added_s = -math.inf
 
@@ -48,7 +48,7 @@ class StillAverage:
         self._scene, self._added_s = scene, now_s
         if follows and self._given.shape == rgb.shape:
             if self._scratch.shape[1:] != rgb.shape:
-                self._scratch = np.empty((2, *rgb.shape), np.int16)
+                self._scratch = np.empty((2, *rgb.shape), np.uint8)
             changed = changed_pixels(rgb, self._given, self._scratch)
             if cv2.countNonZero(changed) <= MOVING_SHARE * changed.size:
                 return self._blend(rgb, changed, frames)
@@ -62,13 +62,15 @@ class StillAverage:
             self._mean = self._given.astype(np.float32)
         self._count = min(self._count + 1, frames)
         cv2.accumulateWeighted(rgb, self._mean, 1.0 / self._count)
-        cv2.accumulateWeighted(rgb, self._mean, 1.0, mask=changed)
+        left, top, width, height = cv2.boundingRect(changed)
+        where = np.s_[top : top + height, left : left + width]
+        cv2.accumulateWeighted(rgb[where], self._mean[where], 1.0, mask=changed[where])
         self._given = np.asarray(cv2.convertScaleAbs(self._mean), np.uint8)
         return self._given
 
 
 def changed_pixels(
-    rgb: NDArray[np.uint8], before: NDArray[np.uint8], scratch: NDArray[np.int16]
+    rgb: NDArray[np.uint8], before: NDArray[np.uint8], scratch: NDArray[np.uint8]
 ) -> NDArray[np.uint8]:
     """Tell where a picture differs from another by more than noise: (H, W, 3) -> (H, W), 0 or 255.
 
@@ -76,10 +78,13 @@ def changed_pixels(
     edges that appear somewhere. Every seventh pixel tells: out of step with JPEG's blocks of eight.
     scratch: (2, H, W, 3) to work in; fresh memory would take a third of the time.
     """
-    difference, around = scratch
-    cv2.subtract(rgb, before, dst=difference, dtype=cv2.CV_16S)
-    cv2.blur(difference, (AROUND_PX, AROUND_PX), dst=around)
-    sigma = 1.5 * float(np.median(np.abs(difference[::7, ::7] - around[::7, ::7])))
+    around, around_before = scratch
+    cv2.blur(rgb, (AROUND_PX, AROUND_PX), dst=around)
+    cv2.blur(before, (AROUND_PX, AROUND_PX), dst=around_before)
+    each = np.s_[::7, ::7]
+    noise = rgb[each].astype(np.int16) - before[each] - around[each] + around_before[each]
+    sigma = 1.5 * float(np.median(np.abs(noise)))
     levels = min(max(4.0 * sigma / AROUND_PX, LEAST_LEVELS), MOST_LEVELS)
-    same = cv2.inRange(around, (-levels,) * 3, (levels,) * 3)
-    return np.asarray(cv2.bitwise_not(same), np.uint8)
+    difference = cv2.absdiff(around, around_before, dst=around)
+    same = cv2.inRange(difference, (0,) * 3, (levels,) * 3)
+    return np.asarray(cv2.bitwise_not(same, dst=same), np.uint8)

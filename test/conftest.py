@@ -9,6 +9,7 @@ import signal
 os.environ.setdefault('HF_HUB_OFFLINE', '1')  # read when timm is imported
 
 import pytest
+import torch
 from networks import TINY_SHARED, lively_network
 
 from depth_pro_ros.network.checkpoint import save_network
@@ -20,6 +21,12 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 DOMAINS = itertools.cycle(range(10, 100))
 for _ in range(os.getpid() % 90):
     next(DOMAINS)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what needs a GPU where there is none."""
+    if item.get_closest_marker('gpu') and not torch.cuda.is_available():
+        pytest.skip('no NVIDIA GPU')
 
 
 @pytest.fixture(autouse=True)

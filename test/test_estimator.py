@@ -282,7 +282,6 @@ def test_memory_of_recordings_is_given_up_before_a_picture(estimator, monkeypatc
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason='no NVIDIA GPU')
 def test_a_gpu_needs_no_more_memory_after_the_first_picture(tiny_weights):
     estimator, rgb = DepthEstimator.from_pretrained(tiny_weights, 'cuda'), noise(640, 480)
     estimator.warm_up()  # records the network
@@ -294,8 +293,16 @@ def test_a_gpu_needs_no_more_memory_after_the_first_picture(tiny_weights):
     np.testing.assert_array_equal(first.depth_m, kept)
 
 
+@pytest.mark.parametrize('device', ['cpu', pytest.param('cuda', marks=pytest.mark.gpu)])
+def test_only_beside_a_gpu_there_is_time_for_something_else(tiny_weights, device):
+    estimator, called = DepthEstimator.from_pretrained(tiny_weights, device), []
+    for _ in range(3):
+        called.clear()
+        estimator.predict(noise(96, 64), 200.0, on_wait=lambda: called.append(1))
+        assert len(called) == (device == 'cuda')
+
+
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason='no NVIDIA GPU')
 def test_gpu_agrees_with_the_cpu(tiny_weights):
     rgb = noise(256, 256)
     exact = DepthEstimator.from_pretrained(tiny_weights, 'cpu', 'fp32').predict(rgb, 200.0)

@@ -106,7 +106,6 @@ def test_a_node_that_is_not_active_listens_to_nothing_and_holds_no_network(tiny_
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason='no GPU')
 def test_cleanup_frees_the_memory_of_the_gpu(tiny_weights):
     with contexts(2) as (own, other):
         node = make_node(own, tiny_weights, autostart=False, device='cuda', precision='fp16')

@@ -28,6 +28,7 @@ from test_messages import (
 )
 from test_messages import image as image_of
 
+from depth_pro_ros.camera import limit_depth
 from depth_pro_ros.estimator import DepthEstimator
 from depth_pro_ros.ros import diagnostics
 from depth_pro_ros.ros import messages as messages_module
@@ -106,6 +107,39 @@ def test_depth_is_the_estimators_and_the_cloud_its_unprojection(tiny_weights):
             else:
                 assert np.isnan(points[v, u]).all()
     np.testing.assert_array_equal(colours, rgb[::3, ::3])
+
+
+def test_each_picture_has_its_own_depth_where_the_next_one_is_prepared_beside_it(
+    tiny_weights, monkeypatch
+):
+    estimator = DepthEstimator.from_pretrained(tiny_weights, 'cpu', 'fp32')
+    predict = DepthEstimator.predict
+
+    def on_a_device(self, rgb, focal_px=None, *, on_wait=lambda: None, **options):
+        prediction = predict(self, rgb, focal_px, **options)
+        on_wait()
+        time.sleep(0.1)
+        return prediction
+
+    rgbs = [picture(160, 120, seed) for seed in range(12)]
+    expected = [limit_depth(estimator.predict(rgb, 100.0).depth_m, 0.0, 1e4) for rgb in rgbs]
+    monkeypatch.setattr(DepthEstimator, 'predict', on_a_device)
+    fixed = {'intrinsics': 'fixed', 'focal_px': 100.0, 'min_depth': 0.0, 'max_depth': 1e4}
+    with running_node(tiny_weights, **fixed) as (node, peer):
+        for index, rgb in enumerate(rgbs):
+            peer.image.publish(rgb_message(rgb, index))
+            time.sleep(0.04)
+        wait_until(lambda: node.health.frames_out + node.health.frames_dropped == 12)
+        count = node.health.frames_out
+        wait_until(lambda: len(peer.received['points']) == count)
+    assert 1 < count < 12
+    stamps = [message.header.stamp.sec for message in peer.received['depth']]
+    assert stamps == sorted(set(stamps)) and stamps[-1] == header(11).stamp.sec
+    for message, cloud in zip(peer.received['depth'], peer.received['points'], strict=True):
+        index = message.header.stamp.sec - header().stamp.sec
+        assert message.header == cloud.header == header(index)
+        np.testing.assert_allclose(depth_array(message), expected[index], rtol=1e-4)
+        np.testing.assert_array_equal(cloud_arrays(cloud)[1], rgbs[index][::2, ::2])
 
 
 def test_camera_info_gives_the_focal_length_and_is_published(tiny_weights):

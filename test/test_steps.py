@@ -19,18 +19,6 @@ from depth_pro_ros.network.depth_pro import DepthProOutput
 from depth_pro_ros.network.folded import FoldedDepthPro
 from depth_pro_ros.network.recording import Recordings
 
-on_a_gpu = [
-    pytest.mark.gpu,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason='no NVIDIA GPU'),
-]
-
-
-def gpu_test(function):
-    for mark in on_a_gpu:
-        function = mark(function)
-    return function
-
-
 def random_map(*shape: int) -> torch.Tensor:
     torch.manual_seed(3)
     return torch.randn(*shape, dtype=torch.float64).to(memory_format=torch.channels_last)
@@ -144,7 +132,7 @@ def test_a_cpu_shares_memory_with_arrays():
     assert transfers.download(tensor).ctypes.data == array.ctypes.data
 
 
-@gpu_test
+@pytest.mark.gpu
 @pytest.mark.parametrize('compiles', [True, False])
 @pytest.mark.parametrize('config', [TINY, TINY_SHARED, TWO_SCALES, MINIATURE])
 def test_a_gpu_computes_what_the_plain_network_does(config, compiles, monkeypatch):
@@ -171,7 +159,7 @@ def test_a_gpu_computes_what_the_plain_network_does(config, compiles, monkeypatc
     assert len(recordings) == 2
 
 
-@gpu_test
+@pytest.mark.gpu
 def test_who_keeps_many_answers_does_not_take_all_pinned_memory(monkeypatch):
     monkeypatch.setattr(devices, 'MOST_PINNED_BYTES', 64)
     transfers = Transfers(torch.device('cuda'))
@@ -183,7 +171,7 @@ def test_who_keeps_many_answers_does_not_take_all_pinned_memory(monkeypatch):
     assert torch.from_numpy(transfers.download(torch.zeros(8, device='cuda'))).is_pinned()
 
 
-@gpu_test
+@pytest.mark.gpu
 def test_batches_and_single_pictures_in_turn(tiny_weights, monkeypatch):
     monkeypatch.setattr(torch.backends.cudnn, 'allow_tf32', False)
     estimator = DepthEstimator.from_pretrained(tiny_weights, 'cuda', 'fp32')
@@ -203,7 +191,7 @@ def doubled(x: torch.Tensor) -> DepthProOutput:
     return DepthProOutput(x * 2, None)
 
 
-@gpu_test
+@pytest.mark.gpu
 @pytest.mark.parametrize('fault', ['out of memory', 'waits'])
 def test_what_cannot_be_recorded_runs_as_it_is(fault, caplog):
     calls = []

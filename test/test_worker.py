@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -20,25 +22,36 @@ class Log:
         self.events: list[str] = []
         self.gate = threading.Event()
         self.mailbox: Mailbox[str, int] = Mailbox()
+        self.compute: Callable[[int, Callable[[], None]], None] = lambda item, on_wait: None
+        """What the network does; where it calls on_wait, it is on a device of its own."""
 
-    def process(self, key: str, item: int):
-        self.events.append(f'process {item}')
-        if item == 13:
-            raise ValueError('13')
+    def prepare(self, key: str, item: int):
+        self.events.append(f'prepare {item}')
+        self._fail(item, 12)
+
+        def estimate(on_wait: Callable[[], None]):
+            self.events.append(f'estimate {item}')
+            self.compute(item, on_wait)
+            self._fail(item, 13)
+            self.events.append(f'estimated {item}')
+            return deliver
 
         def deliver() -> None:
             assert self.gate.wait(20)
-            if item == 14:
-                raise ValueError('14')
+            self._fail(item, 14)
             self.events.append(f'deliver {item}')
 
-        return deliver
+        return estimate
+
+    def _fail(self, item: int, bad: int) -> None:
+        if item == bad:
+            raise ValueError(str(bad))
 
     def worker(self) -> Worker[str, int]:
         return Worker(
             self.mailbox,
-            prepare=lambda: self.events.append('prepare'),
-            process=self.process,
+            begin=lambda: self.events.append('begin'),
+            prepare=self.prepare,
             finish=lambda: self.events.append('finish'),
             on_error=lambda key, item, error: self.events.append(f'error {error}'),
             on_failure=lambda error: self.events.append(f'failure {error}'),
@@ -46,52 +59,138 @@ class Log:
         )
 
 
+@contextlib.contextmanager
+def working(log: Log) -> Iterator[Worker[str, int]]:
+    worker = log.worker()
+    worker.start()
+    try:
+        yield worker
+    finally:
+        log.gate.set()
+        worker.stop()
+        worker.join(20)
+    assert not worker.is_alive() and log.events[-1] == 'finish'
+
+
 @pytest.fixture
 def log():
     return Log()
 
 
-def test_the_next_item_is_processed_while_one_is_delivered_but_no_third(log):
-    worker = log.worker()
-    worker.start()
-    log.mailbox.put('camera', 1)
-    wait_until(lambda: 'process 1' in log.events)
-    log.mailbox.put('camera', 2)
-    wait_until(lambda: 'process 2' in log.events)
-    log.mailbox.put('camera', 3)
-    threading.Event().wait(0.2)
-    assert log.events == ['prepare', 'process 1', 'process 2']
-    log.gate.set()
-    wait_until(lambda: 'deliver 3' in log.events)
-    worker.stop()
-    worker.join(20)
+def test_the_next_item_is_estimated_while_one_is_delivered_but_no_third(log):
+    with working(log):
+        log.mailbox.put('camera', 1)
+        wait_until(lambda: 'estimated 1' in log.events)
+        log.mailbox.put('camera', 2)
+        wait_until(lambda: 'estimated 2' in log.events)
+        log.mailbox.put('camera', 3)
+        threading.Event().wait(0.2)
+        assert 'estimate 3' not in log.events
+        log.gate.set()
+        wait_until(lambda: 'deliver 3' in log.events)
     assert [event for event in log.events if 'deliver' in event] == [
         *('deliver 1', 'deliver 2', 'deliver 3')
     ]
 
 
-def test_the_end_comes_after_the_last_delivery(log):
-    worker = log.worker()
-    worker.start()
-    log.mailbox.put('camera', 1)
-    wait_until(lambda: 'process 1' in log.events)
-    worker.stop()
-    threading.Event().wait(0.1)
-    assert worker.is_alive() and 'finish' not in log.events
+def test_where_this_machine_computes_nothing_is_prepared_beside_it(log):
     log.gate.set()
-    worker.join(20)
-    assert log.events == ['prepare', 'process 1', 'deliver 1', 'finish']
+    others = iter([2, 3])
+
+    def compute(item: int, on_wait: Callable[[], None]) -> None:
+        if (other := next(others, None)) is not None:
+            log.mailbox.put('camera', other)
+            threading.Event().wait(0.2)
+
+    log.compute = compute
+    with working(log):
+        log.mailbox.put('camera', 1)
+        wait_until(lambda: 'deliver 3' in log.events)
+    order = [event for event in log.events if 'deliver' not in event]
+    each = [
+        f'{stage} {item}' for item in (1, 2, 3) for stage in ('prepare', 'estimate', 'estimated')
+    ]
+    assert order == ['begin', *each, 'finish']
 
 
-@pytest.mark.parametrize('item', [13, 14], ids=['processing', 'delivering'])
+def test_beside_a_device_the_last_item_is_delivered_and_the_newest_prepared(log):
+    log.gate.set()
+
+    def compute(item: int, on_wait: Callable[[], None]) -> None:
+        if item == 1:
+            log.mailbox.put('camera', 2)
+            on_wait()
+            wait_until(lambda: 'prepare 2' in log.events)
+            threading.Event().wait(0.3)  # what the next is expected to take
+        elif item == 2:
+            log.events.append('wait')
+            on_wait()
+            on_wait()  # as after a failure
+            log.mailbox.put('camera', 3)
+            log.mailbox.put('camera', 4)  # newer, and early enough
+            wait_until(lambda: {'prepare 3', 'prepare 4'} & set(log.events))
+        else:
+            on_wait()
+            wait_until(lambda: 'deliver 2' in log.events)
+
+    log.compute = compute
+    with working(log):
+        log.mailbox.put('camera', 1)
+        wait_until(lambda: 'estimated 4' in log.events)
+    assert log.events == [
+        *('begin', 'prepare 1', 'estimate 1', 'prepare 2', 'estimated 1'),
+        *('estimate 2', 'wait', 'deliver 1', 'prepare 4', 'estimated 2'),
+        *('estimate 4', 'deliver 2', 'estimated 4', 'deliver 4', 'finish'),
+    ]
+
+
+def test_the_end_comes_after_the_last_delivery(log):
+    with working(log) as worker:
+        log.mailbox.put('camera', 1)
+        wait_until(lambda: 'estimated 1' in log.events)
+        worker.stop()
+        threading.Event().wait(0.1)
+        assert worker.is_alive() and 'finish' not in log.events
+    assert log.events == [
+        *('begin', 'prepare 1', 'estimate 1', 'estimated 1', 'deliver 1', 'finish')
+    ]
+
+
+def test_what_is_only_prepared_is_not_estimated_once_stopped(log):
+    log.gate.set()
+
+    def compute(item: int, on_wait: Callable[[], None]) -> None:
+        log.mailbox.put('camera', 2)
+        on_wait()
+        wait_until(lambda: 'prepare 2' in log.events)
+        worker.stop()
+
+    log.compute = compute
+    with working(log) as worker:
+        log.mailbox.put('camera', 1)
+        worker.join(20)
+    assert log.events == [
+        *('begin', 'prepare 1', 'estimate 1', 'prepare 2', 'estimated 1', 'deliver 1', 'finish')
+    ]
+
+
+@pytest.mark.parametrize('item', [12, 13, 14], ids=['preparing', 'estimating', 'delivering'])
 def test_an_error_ends_nothing(log, item):
     log.gate.set()
+    with working(log):
+        log.mailbox.put('camera', item)
+        wait_until(lambda: f'error {item}' in log.events)
+        log.mailbox.put('camera', 1)
+        wait_until(lambda: 'deliver 1' in log.events)
+
+
+def test_a_failure_beside_the_items_ends_it(log):
+    def refuse(key: str, item: int, error: Exception) -> None:
+        raise RuntimeError('no log')
+
     worker = log.worker()
+    worker._on_error = refuse
     worker.start()
-    log.mailbox.put('camera', item)
-    wait_until(lambda: f'error {item}' in log.events)
-    log.mailbox.put('camera', 1)
-    wait_until(lambda: 'deliver 1' in log.events)
-    worker.stop()
+    log.mailbox.put('camera', 13)
     worker.join(20)
-    assert log.events[-1] == 'finish'
+    assert log.events[-2:] == ['failure no log', 'finish']

@@ -34,7 +34,7 @@ class Known(NamedTuple):
 
 
 class Lens:
-    """Learns on the worker's thread; any thread may call `relock` and read `known`."""
+    """Learns on the worker's thread; any may call `relock` and `believed`, and read `known`."""
 
     def __init__(self, health: Health, warn: Callable[[str, str], None]) -> None:
         """Take the diagnostics, and a function that reports a problem by cause and message."""
@@ -75,9 +75,10 @@ class Lens:
         """Give the camera and where it is known from; None: from this very frame."""
         if view.intrinsics is not None:
             return view.intrinsics, 'fixed' if parameters.intrinsics == 'fixed' else CALIBRATED
-        if parameters.focal_lock and self.filter.lock is not None:
+        lock = self.filter.lock
+        if parameters.focal_lock and lock is not None:
             height, width = view.rgb.shape[:2]
-            return Intrinsics.from_focal(self.filter.lock.focal_px, width, height), 'lock'
+            return Intrinsics.from_focal(lock.focal_px, width, height), 'lock'
         return None, PER_FRAME
 
     def wants_estimate(self, view: View, parameters: NodeParameters) -> bool:

@@ -21,7 +21,7 @@ from depth_pro_ros.ros.engine import Engine, NetworkDownError
 from depth_pro_ros.ros.parameters import ParameterError, declare
 from depth_pro_ros.ros.services import Services
 from depth_pro_ros.ros.stream import CameraStream, Frame
-from depth_pro_ros.ros.worker import Mailbox, Worker
+from depth_pro_ros.ros.worker import Deliver, Estimate, Mailbox, Worker
 
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 TICK_S = 1.0
@@ -102,8 +102,8 @@ class DepthProNode(LifecycleNode):
         self._mailbox = Mailbox()
         self._worker = Worker(
             self._mailbox,
-            prepare=self._load,
-            process=self._process,
+            begin=self._load,
+            prepare=self._prepare,
             finish=self.engine.free,
             on_error=self._report,
             on_failure=self._fail,
@@ -275,9 +275,14 @@ class DepthProNode(LifecycleNode):
         self._loaded.set()
         self.health.trouble = str(error)
 
-    def _process(self, stream: CameraStream, frame: Frame) -> Callable[[], None]:
-        publish = stream.process(frame, self.engine, self.parameters)
-        return lambda: self._control.frame_done(stream.name, frame, publish())
+    def _prepare(self, stream: CameraStream, frame: Frame) -> Estimate:
+        estimate = stream.prepare(frame, self.engine, self.parameters)
+
+        def run(on_wait: Callable[[], None]) -> Deliver:
+            publish = estimate(on_wait)
+            return lambda: self._control.frame_done(stream.name, frame, publish())
+
+        return run
 
     def _report(self, stream: CameraStream, frame: Frame, error: Exception) -> None:
         if not self.context.ok():

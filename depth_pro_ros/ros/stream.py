@@ -36,6 +36,11 @@ EARLY_S = 1.0
 for the next tick, too."""
 RECTIFIED = 'image_rect'
 """What image_proc calls its topics. Beside them is the camera_info of the raw image."""
+WITHOUT_DEPTH = {'info', 'picture'}
+"""Outputs that need no depth where the focal length is known."""
+
+Publish = Callable[[], str | None]
+"""What publishes an answer, and gives the reason where there is none though nothing failed."""
 
 
 class Frame(NamedTuple):
@@ -55,7 +60,7 @@ class OutdatedError(RuntimeError):
 
 
 class CameraStream:
-    """Callbacks fill it on the executor's thread; `process` runs on the worker's."""
+    """Callbacks fill it on the executor's thread; the threads of the worker do the rest."""
 
     def __init__(self, node: Node, name: str, health: Health) -> None:
         self.name, self.health = name, health
@@ -158,19 +163,19 @@ class CameraStream:
         if self.health.problem(cause, message):
             self._log.warning(f'{self.name}: {message}' if self.name else message)
 
-    # Worker thread
+    # Preparer's thread
 
-    def process(
+    def prepare(
         self, frame: Frame, engine: Engine, parameters: NodeParameters
-    ) -> Callable[[], str | None]:
-        """Convert and predict; what nobody subscribes to is not computed.
+    ) -> Callable[[Callable[[], None]], Publish]:
+        """Convert a frame, and give what estimates its depth on the worker's thread.
 
-        Gives what publishes the answer, on any thread, and tells the reason where there is none
-        though nothing failed.
+        That takes a function to call once it only waits for the device, and gives what publishes
+        the answer. What nobody subscribes to is not computed.
         """
         wanted = self.topics.wanted()
         if not wanted:
-            return lambda: 'nobody subscribes to an output'
+            return lambda on_wait: lambda: 'nobody subscribes to an output'
         started_s = time.monotonic()
         header = frame.image.header
         age_s = self._age_s(header)
@@ -178,7 +183,7 @@ class CameraStream:
             self.health.frames_lost()
             reason = f'a frame of {age_s:.2f} s is dropped (max_age_s {parameters.max_age_s:g})'
             self.warn('stale', reason)
-            return lambda: reason
+            return lambda on_wait: lambda: reason
         if not header.frame_id:
             self.warn('header', 'the image has an empty frame_id: no consumer can place its depth')
         view = self._calibration.view(
@@ -191,18 +196,39 @@ class CameraStream:
                 'camera_info has lens distortion: the image is taken as rectified already; if it '
                 'is raw, set rectify: true, with intrinsics: auto or camera_info',
             )
-        depth_m, camera = self._estimate(view, frame, engine, parameters, wanted)
-        return lambda: self._publish(
-            frame, wanted, depth_m, view.rgb, camera, parameters, started_s
-        )
+        steady = self._steady(view, frame, parameters, wanted)
+
+        def estimate(on_wait: Callable[[], None]) -> Publish:
+            depth_m, camera = self._estimate(
+                view, steady, frame, engine, parameters, wanted, on_wait
+            )
+            return lambda: self._publish(
+                frame, wanted, depth_m, view.rgb, camera, parameters, started_s
+            )
+
+        return estimate
+
+    def _steady(
+        self, view: View, frame: Frame, parameters: NodeParameters, wanted: set[str]
+    ) -> NDArray[np.uint8]:
+        """Give what the network is to see of a view: where it may, an average of the last ones."""
+        known = self.lens.believed(view, parameters)[0]  # learning takes independent looks
+        if parameters.still_frames <= 1 or known is None or wanted <= WITHOUT_DEPTH:
+            return view.rgb
+        scene = (frame.image.header.frame_id, frame.generation)
+        return self._still.add(view.rgb, parameters.still_frames, scene, time.monotonic())
+
+    # Worker's thread
 
     def _estimate(
         self,
         view: View,
+        steady: NDArray[np.uint8],
         frame: Frame,
         engine: Engine,
         parameters: NodeParameters,
         wanted: set[str],
+        on_wait: Callable[[], None],
     ) -> tuple[NDArray[np.float32] | None, Intrinsics]:
         """Give depth (None: it is not wanted) and the camera that it is of."""
         height, width = view.rgb.shape[:2]
@@ -211,18 +237,15 @@ class CameraStream:
         key = (frame.image.header.frame_id, width, height)
         self.lens.use_camera(*key)
         camera, source = self.lens.believed(view, parameters)
-        if camera is not None and wanted <= {'info', 'picture'}:
+        if camera is not None and wanted <= WITHOUT_DEPTH:
             self.lens.tell(camera, source)
             return None, camera
-        rgb = view.rgb
-        if parameters.still_frames > 1 and camera is not None:  # learning takes independent looks
-            scene = (key, frame.generation)
-            rgb = self._still.add(rgb, parameters.still_frames, scene, time.monotonic())
         prediction = engine.predict(
-            rgb,
+            steady,
             camera.fx if camera else None,
             estimate_focal=self.lens.wants_estimate(view, parameters),
             edge_ratio=parameters.edge_ratio,
+            on_wait=on_wait,
         )
         if prediction.estimated_focal_px is not None and parameters.intrinsics != 'fixed':
             self.lens.learn(prediction.estimated_focal_px)
@@ -234,7 +257,7 @@ class CameraStream:
         if parameters.scale_anchor != 'off':
             self._anchor.use_camera((key, source), None if source == PER_FRAME else camera.fx)
             depth_m = depth_m * np.float32(self._scale(depth_m, camera, frame, parameters))
-        return limit_depth(depth_m, parameters.min_depth, parameters.max_depth), camera
+        return depth_m, camera
 
     def _scale(
         self,
@@ -283,6 +306,7 @@ class CameraStream:
             if 'picture' in wanted:
                 publish('picture', messages.image_message(header, rgb, 'rgb8'))
             if depth_m is not None:
+                limit_depth(depth_m, parameters.min_depth, parameters.max_depth)
                 publish_depth(
                     publish, wanted, header, depth_m, rgb, camera, parameters, self._clouds
                 )
