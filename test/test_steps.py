@@ -19,6 +19,7 @@ from depth_pro_ros.network.depth_pro import DepthProOutput
 from depth_pro_ros.network.folded import FoldedDepthPro
 from depth_pro_ros.network.recording import Recordings
 
+
 def random_map(*shape: int) -> torch.Tensor:
     torch.manual_seed(3)
     return torch.randn(*shape, dtype=torch.float64).to(memory_format=torch.channels_last)
