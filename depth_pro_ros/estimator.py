@@ -141,7 +141,7 @@ class DepthEstimator:
         focal_px: horizontal focal length in pixels of this picture; None asks the network.
         estimate_focal: ask the network for a second opinion also where focal_px is given.
         edge_ratio: depth edges of at least this ratio become NaN; 0: none do.
-        on_wait: called, perhaps twice, when a GPU has its orders and this thread only waits for it.
+        on_wait: called, perhaps twice, when there is little to do but wait for a GPU.
         Raises ValueError for a picture or focal length that cannot be used, OutOfMemoryError
         where the device is too small, ArithmeticError where the answer is not finite.
         """

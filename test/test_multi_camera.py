@@ -30,12 +30,19 @@ INFERENCE_S = 0.03
 """Time of the stand-in: the cameras together want four times as many frames as there are."""
 
 
-def coded(rgb, focal_px=None, **options) -> DepthPrediction:
+def coded(rgb, focal_px=None, *, on_wait, **options) -> DepthPrediction:
     """Answer with the code that the picture carries in its first pixel as its depth."""
-    time.sleep(INFERENCE_S)
     height, width = rgb.shape[:2]
+    time.sleep(INFERENCE_S)
     depth_m = np.full((height, width), float(rgb[0, 0, 0]), np.float32)
     return DepthPrediction(depth_m, 50.0, 50.0, focal_px is None, None)
+
+
+def coded_beside(rgb, focal_px=None, *, on_wait, **options) -> DepthPrediction:
+    """Answer so as a GPU does, but for a camera whose frames need none."""
+    if rgb.shape[:2] != (48, 64):
+        on_wait()
+    return coded(rgb, focal_px, on_wait=on_wait)
 
 
 @pytest.fixture
@@ -58,9 +65,10 @@ def three_cameras(tiny_weights):
             peer.destroy_node()
 
 
-def test_each_camera_gets_its_share_and_its_own_headers(three_cameras):
+@pytest.mark.parametrize('predict', [coded, coded_beside], ids=['on the CPU', 'on a device'])
+def test_each_camera_gets_its_share_and_its_own_headers(three_cameras, predict):
     node, peers = three_cameras
-    node.engine.estimator.predict = coded
+    node.engine.estimator.predict = predict
     timers = []
     sent = dict.fromkeys(CAMERAS, 0)
 
@@ -80,7 +88,9 @@ def test_each_camera_gets_its_share_and_its_own_headers(three_cameras):
         peer.destroy_timer(timer)
     wait_until(
         lambda: all(
-            s.health.frames_out == len(peers[n].received['depth']) for n, s in node.streams.items()
+            s.health.frames_out == len(peers[n].received['depth'])
+            and s.health.frames_in == s.health.frames_out + s.health.frames_dropped
+            for n, s in node.streams.items()
         )
     )
     answered = {name: len(peer.received['depth']) for name, peer in peers.items()}

@@ -131,7 +131,7 @@ def test_each_picture_has_its_own_depth_where_the_next_one_is_prepared_beside_it
             time.sleep(0.04)
         wait_until(lambda: node.health.frames_out + node.health.frames_dropped == 12)
         count = node.health.frames_out
-        wait_until(lambda: len(peer.received['points']) == count)
+        wait_until(lambda: len(peer.received['points']) == len(peer.received['depth']) == count)
     assert 1 < count < 12
     stamps = [message.header.stamp.sec for message in peer.received['depth']]
     assert stamps == sorted(set(stamps)) and stamps[-1] == header(11).stamp.sec

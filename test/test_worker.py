@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -121,7 +124,7 @@ def test_beside_a_device_the_last_item_is_delivered_and_the_newest_prepared(log)
             log.mailbox.put('camera', 2)
             on_wait()
             wait_until(lambda: 'prepare 2' in log.events)
-            threading.Event().wait(0.3)  # what the next is expected to take
+            threading.Event().wait(1.0)  # what the next is expected to take
         elif item == 2:
             log.events.append('wait')
             on_wait()
@@ -129,6 +132,7 @@ def test_beside_a_device_the_last_item_is_delivered_and_the_newest_prepared(log)
             log.mailbox.put('camera', 3)
             log.mailbox.put('camera', 4)  # newer, and early enough
             wait_until(lambda: {'prepare 3', 'prepare 4'} & set(log.events))
+            threading.Event().wait(0.1)  # until it is handed over, too
         else:
             on_wait()
             wait_until(lambda: 'deliver 2' in log.events)
@@ -156,22 +160,67 @@ def test_the_end_comes_after_the_last_delivery(log):
     ]
 
 
-def test_what_is_only_prepared_is_not_estimated_once_stopped(log):
+def test_an_answer_is_not_lost_where_the_next_item_needs_no_device(log):
     log.gate.set()
 
     def compute(item: int, on_wait: Callable[[], None]) -> None:
-        log.mailbox.put('camera', 2)
+        if item == 1:
+            log.mailbox.put('camera', 2)
+            on_wait()
+            wait_until(lambda: 'prepare 2' in log.events)
+            threading.Event().wait(0.1)
+
+    log.compute = compute
+    with working(log):
+        log.mailbox.put('camera', 1)
+        wait_until(lambda: 'deliver 2' in log.events)
+    assert log.events[-3:-1] == ['deliver 1', 'deliver 2']
+
+
+def test_a_device_that_is_done_early_does_not_wait(log):
+    log.gate.set()
+    times_s: dict[int, float] = {}
+
+    def compute(item: int, on_wait: Callable[[], None]) -> None:
+        times_s[item] = time.monotonic()
+        if item < 4:
+            log.mailbox.put('camera', item + 1)
         on_wait()
-        wait_until(lambda: 'prepare 2' in log.events)
-        worker.stop()
+        if item == 1:
+            threading.Event().wait(2.0)
+
+    log.compute = compute
+    with working(log):
+        log.mailbox.put('camera', 1)
+        wait_until(lambda: 'deliver 4' in log.events)
+    assert times_s[4] - times_s[2] < 2.0
+
+
+def test_what_is_prepared_is_answered_before_the_end(log):
+    log.gate.set()
+
+    def compute(item: int, on_wait: Callable[[], None]) -> None:
+        if item == 1:
+            log.mailbox.put('camera', 2)
+            on_wait()
+            wait_until(lambda: 'prepare 2' in log.events)
+            worker.stop()
 
     log.compute = compute
     with working(log) as worker:
         log.mailbox.put('camera', 1)
         worker.join(20)
-    assert log.events == [
-        *('begin', 'prepare 1', 'estimate 1', 'prepare 2', 'estimated 1', 'deliver 1', 'finish')
-    ]
+    assert [event for event in log.events if 'deliver' in event] == ['deliver 1', 'deliver 2']
+
+
+def test_an_interpreter_ends_beside_a_worker_that_was_not_stopped():
+    code = (
+        'from depth_pro_ros.ros.worker import Mailbox, Worker\n'
+        'nothing = lambda *arguments: None\n'
+        'Worker(Mailbox(), nothing, nothing, nothing, nothing, nothing, lambda: 0.0).start()\n'
+        'import time; time.sleep(0.5)'
+    )
+    subprocess.run([sys.executable, '-c', code], check=True, timeout=60)
 
 
 @pytest.mark.parametrize('item', [12, 13, 14], ids=['preparing', 'estimating', 'delivering'])

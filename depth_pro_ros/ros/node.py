@@ -261,7 +261,7 @@ class DepthProNode(LifecycleNode):
             DiagnosticArray(header=header, status=self.health.statuses() + statuses)
         )
 
-    # Worker's thread: everything that touches torch
+    # The worker's threads
 
     def _load(self) -> None:
         self.engine.load()

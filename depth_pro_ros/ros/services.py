@@ -119,7 +119,7 @@ class Services:
             return True
 
     def frame_done(self, camera: str, frame: Frame, reason: str | None) -> None:
-        """Worker's thread: a frame was answered, or was not for a reason."""
+        """Any thread: a frame was answered, or was not for a reason."""
         with self._lock:
             once = self._once
             if once is None or camera not in once.waiting or frame.received_s < once.asked_s:

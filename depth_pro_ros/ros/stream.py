@@ -177,14 +177,7 @@ class CameraStream:
         if not wanted:
             return lambda on_wait: lambda: 'nobody subscribes to an output'
         started_s = time.monotonic()
-        header = frame.image.header
-        age_s = self._age_s(header)
-        if 0.0 < parameters.max_age_s < age_s:
-            self.health.frames_lost()
-            reason = f'a frame of {age_s:.2f} s is dropped (max_age_s {parameters.max_age_s:g})'
-            self.warn('stale', reason)
-            return lambda on_wait: lambda: reason
-        if not header.frame_id:
+        if not frame.image.header.frame_id:
             self.warn('header', 'the image has an empty frame_id: no consumer can place its depth')
         view = self._calibration.view(
             messages.rgb_from_message(frame.image), frame.info, parameters
@@ -199,6 +192,8 @@ class CameraStream:
         steady = self._steady(view, frame, parameters, wanted)
 
         def estimate(on_wait: Callable[[], None]) -> Publish:
+            if reason := self._too_old(frame, parameters):
+                return lambda: reason
             depth_m, camera = self._estimate(
                 view, steady, frame, engine, parameters, wanted, on_wait
             )
@@ -219,6 +214,16 @@ class CameraStream:
         return self._still.add(view.rgb, parameters.still_frames, scene, time.monotonic())
 
     # Worker's thread
+
+    def _too_old(self, frame: Frame, parameters: NodeParameters) -> str | None:
+        """Give the reason to drop a frame whose turn has come, or None."""
+        age_s = self._age_s(frame.image.header)
+        if not 0.0 < parameters.max_age_s < age_s:
+            return None
+        self.health.frames_lost()
+        reason = f'a frame of {age_s:.2f} s is dropped (max_age_s {parameters.max_age_s:g})'
+        self.warn('stale', reason)
+        return reason
 
     def _estimate(
         self,
@@ -241,7 +246,7 @@ class CameraStream:
             self.lens.tell(camera, source)
             return None, camera
         prediction = engine.predict(
-            steady,
+            steady if camera else view.rgb,
             camera.fx if camera else None,
             estimate_focal=self.lens.wants_estimate(view, parameters),
             edge_ratio=parameters.edge_ratio,

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-import functools
 import math
+import queue
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 Key = TypeVar('Key', bound=Hashable)
 Item = TypeVar('Item')
 Deliver = Callable[[], None]
 Estimate = Callable[[Callable[[], None]], Deliver]
+Turn = tuple[Any, Any]
+Prepared = tuple[Turn, Estimate]
+Order = tuple[float, Future[Prepared | None]]
+"""When the next item is wanted (time.monotonic()), and where."""
 
 MAX_WAIT_S = 0.1
 RECENT = 8
@@ -73,11 +77,11 @@ class Worker(threading.Thread, Generic[Key, Item]):
     nothing else catches, ends the worker through `on_failure`.
     prepare: gives `estimate` for an item.
     estimate: gives `deliver`. It takes a function to call, once or more, when it only waits for a
-    device. From then on, and not before, the last item is delivered and the next one prepared
-    beside it: so late that it is as new as can be, and so early that the device need not wait.
-    Where it is not called, the computation is this machine's, and what ran beside it would slow it
-    down: the next item is prepared when it is done, and the last one delivered meanwhile.
-    deliver: in order. An exception in any of the three goes to `on_error`.
+    device: the next item is then prepared beside it, so late that it is as new as can be, and so
+    early that the device need not wait for it. Else that is done after it, as what runs beside the
+    computation of a CPU slows it down.
+    deliver: in order, beside the next item's `estimate`; of that, while it waits for a device.
+    An exception in any of the three goes to `on_error`.
     finish: runs at the end in any case, on the thread of `estimate`.
     period_s: least time between two items' starts; a change of it takes effect at once.
     """
@@ -102,72 +106,99 @@ class Worker(threading.Thread, Generic[Key, Item]):
         self._prepare_s: deque[float] = deque(maxlen=RECENT)
         """What the preparation of the newest items took."""
         self._busy_s: deque[float] = deque(maxlen=RECENT)
-        """How long it was from their estimates' starts until the next could start."""
+        """How long the newest ones kept a device, and the next one waiting."""
+        self._orders: queue.SimpleQueue[Order | None] = queue.SimpleQueue()
+        self._needed = threading.Event()
+        """Whether the estimate waits for the next item."""
 
     def stop(self) -> None:
-        """Ask the thread to end after the item in progress; `join` waits for that."""
+        """Ask the thread to end after the items in progress; `join` waits for that."""
         self._stopping.set()
+        self._needed.set()
         self._mailbox.close()
 
     def run(self) -> None:
         """Work until stopped; called by the thread itself."""
         try:
             self._begin()
-            with (
-                ThreadPoolExecutor(1, 'depth_pro_preparer') as preparer,
-                ThreadPoolExecutor(1, 'depth_pro_publisher') as publisher,
-            ):
-                try:
-                    self._work(preparer, publisher)
-                finally:
-                    self.stop()  # or the preparer would wait for the next item
+            # a daemon, as nothing else ends its wait for an item when the interpreter ends
+            preparer = threading.Thread(
+                target=self._prepare_items, name='depth_pro_preparer', daemon=True
+            )
+            preparer.start()
+            try:
+                with ThreadPoolExecutor(1, 'depth_pro_publisher') as publisher:
+                    self._work(publisher)
+            finally:
+                self.stop()
+                self._orders.put(None)
+                preparer.join()
         except Exception as error:
             self._on_failure(error)
         finally:
             self._finish()
 
-    def _work(self, preparer: ThreadPoolExecutor, publisher: ThreadPoolExecutor) -> None:
-        upcoming: Future[tuple[tuple[Key, Item], Estimate] | None] | None = None
-        done: tuple[tuple[Key, Item], Deliver] | None = None
+    def _work(self, publisher: ThreadPoolExecutor) -> None:
+        upcoming: Future[Prepared | None] | None = None
+        done: tuple[Turn, Deliver] | None = None
         delivery: Future[None] = Future()
         delivery.set_result(None)
+        started_s = math.nan
 
-        def go_on(due_s: float) -> None:
-            """Deliver what is done, and let the next item be prepared."""
-            nonlocal upcoming, done, delivery
+        def deliver() -> None:
+            nonlocal done, delivery
             if done is not None:
                 delivery, done = publisher.submit(self._deliver, *done), None
-            if upcoming is None:
-                upcoming = preparer.submit(self._next, due_s)
 
-        started_s = math.nan
+        def go_on() -> None:
+            nonlocal upcoming
+            deliver()
+            if upcoming is None:
+                lead_s = min(self._busy_s, default=0.0) - max(self._prepare_s) - SPARE_S
+                upcoming = self._order(started_s + lead_s)
+
         while True:
             delivery.result()  # one at a time, so that none piles up
-            if done is not None:
+            if upcoming is None:
+                upcoming = self._order(-math.inf)
+            else:
                 self._busy_s.append(time.monotonic() - started_s)
-            if upcoming is None or not upcoming.done():
-                go_on(-math.inf)
-            assert upcoming is not None
+            self._needed.set()
+            if not upcoming.done():
+                deliver()
             prepared = upcoming.result()
-            if prepared is None or self._stopping.is_set():
+            if prepared is None:
                 break
             (turn, estimate), upcoming = prepared, None
             started_s = time.monotonic()
-            lead_s = min(self._busy_s, default=0.0) - max(self._prepare_s) - SPARE_S
             try:
-                answer = estimate(functools.partial(go_on, started_s + lead_s))
+                answer = estimate(go_on)
             except Exception as error:
                 self._on_error(*turn, error)
                 continue
+            deliver()  # the last one, unless this one did so
             done = turn, answer
-        go_on(-math.inf)
+        deliver()
 
-    def _next(self, due_s: float) -> tuple[tuple[Key, Item], Estimate] | None:
+    def _order(self, due_s: float) -> Future[Prepared | None]:
+        self._needed.clear()
+        future: Future[Prepared | None] = Future()
+        self._orders.put((due_s, future))
+        return future
+
+    def _prepare_items(self) -> None:
+        while (order := self._orders.get()) is not None:
+            due_s, future = order
+            try:
+                future.set_result(self._next(due_s))
+            except Exception as error:
+                future.set_exception(error)
+
+    def _next(self, due_s: float) -> Prepared | None:
         """Wait for the time and for an item, and prepare it; None once stopped."""
+        self._needed.wait(max(0.0, due_s - time.monotonic()))
         while True:
-            while (
-                left_s := max(due_s, self._started_s + self._period_s()) - time.monotonic()
-            ) > 0.0:
+            while (left_s := self._started_s + self._period_s() - time.monotonic()) > 0.0:
                 if self._stopping.wait(min(left_s, MAX_WAIT_S)):
                     return None
             turn = self._mailbox.take()
@@ -182,7 +213,7 @@ class Worker(threading.Thread, Generic[Key, Item]):
             self._prepare_s.append(time.monotonic() - self._started_s)
             return turn, estimate
 
-    def _deliver(self, turn: tuple[Key, Item], deliver: Deliver) -> None:
+    def _deliver(self, turn: Turn, deliver: Deliver) -> None:
         try:
             deliver()
         except Exception as error:
