@@ -104,7 +104,8 @@ class Worker(threading.Thread, Generic[Key, Item]):
         self._stopping = threading.Event()
         self._started_s = -math.inf
         self._prepare_s: deque[float] = deque(maxlen=RECENT)
-        """What the preparation of the newest items took."""
+        """Processor time of the newest items' preparation; with what runs beside it, it may last
+        longer, but who allows for that is too early, and has more beside it."""
         self._busy_s: deque[float] = deque(maxlen=RECENT)
         """How long the newest ones kept a device, and the next one waiting."""
         self._orders: queue.SimpleQueue[Order | None] = queue.SimpleQueue()
@@ -204,13 +205,13 @@ class Worker(threading.Thread, Generic[Key, Item]):
             turn = self._mailbox.take()
             if turn is None:
                 return None
-            self._started_s = time.monotonic()
+            self._started_s, began_s = time.monotonic(), time.thread_time()
             try:
                 estimate = self._prepare(*turn)
             except Exception as error:
                 self._on_error(*turn, error)
                 continue
-            self._prepare_s.append(time.monotonic() - self._started_s)
+            self._prepare_s.append(time.thread_time() - began_s)
             return turn, estimate
 
     def _deliver(self, turn: Turn, deliver: Deliver) -> None:
