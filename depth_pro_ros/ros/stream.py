@@ -176,6 +176,8 @@ class CameraStream:
         wanted = self.topics.wanted()
         if not wanted:
             return lambda on_wait: lambda: 'nobody subscribes to an output'
+        if stale := self._too_old(frame, parameters):
+            return lambda on_wait: lambda: stale
         started_s = time.monotonic()
         if not frame.image.header.frame_id:
             self.warn('header', 'the image has an empty frame_id: no consumer can place its depth')
@@ -203,6 +205,16 @@ class CameraStream:
 
         return estimate
 
+    def _too_old(self, frame: Frame, parameters: NodeParameters) -> str | None:
+        """Give the reason to drop a frame as one that waited too long, or None."""
+        age_s = self._age_s(frame.image.header)
+        if not 0.0 < parameters.max_age_s < age_s:
+            return None
+        self.health.frames_lost()
+        reason = f'a frame of {age_s:.2f} s is dropped (max_age_s {parameters.max_age_s:g})'
+        self.warn('stale', reason)
+        return reason
+
     def _steady(
         self, view: View, frame: Frame, parameters: NodeParameters, wanted: set[str]
     ) -> NDArray[np.uint8]:
@@ -214,16 +226,6 @@ class CameraStream:
         return self._still.add(view.rgb, parameters.still_frames, scene, time.monotonic())
 
     # Worker's thread
-
-    def _too_old(self, frame: Frame, parameters: NodeParameters) -> str | None:
-        """Give the reason to drop a frame whose turn has come, or None."""
-        age_s = self._age_s(frame.image.header)
-        if not 0.0 < parameters.max_age_s < age_s:
-            return None
-        self.health.frames_lost()
-        reason = f'a frame of {age_s:.2f} s is dropped (max_age_s {parameters.max_age_s:g})'
-        self.warn('stale', reason)
-        return reason
 
     def _estimate(
         self,

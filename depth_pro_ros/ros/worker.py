@@ -8,22 +8,21 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Hashable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, wait
 from typing import Any, Generic, TypeVar
 
 Key = TypeVar('Key', bound=Hashable)
 Item = TypeVar('Item')
+Result = TypeVar('Result')
 Deliver = Callable[[], None]
 Estimate = Callable[[Callable[[], None]], Deliver]
 Turn = tuple[Any, Any]
 Prepared = tuple[Turn, Estimate]
-Order = tuple[float, Future[Prepared | None]]
-"""When the next item is wanted (time.monotonic()), and where."""
 
 MAX_WAIT_S = 0.1
 RECENT = 8
-SPARE_S = 0.002
-"""How much earlier than it is needed the next item should be ready."""
+SPARE_S, LATE_S = 0.002, 0.01
+"""How much earlier than it is needed the next item should be ready, and how late it may be."""
 
 
 class Mailbox(Generic[Key, Item]):
@@ -70,6 +69,42 @@ class Mailbox(Generic[Key, Item]):
             self._changed.notify_all()
 
 
+class Helper(threading.Thread):
+    """A thread that does one task after the other.
+
+    A daemon: nothing ends a task that waits, as for a camera, when the interpreter ends.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name=name, daemon=True)
+        self._tasks: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self.start()
+
+    def submit(self, task: Callable[..., Result], *arguments: Any) -> Future[Result]:
+        """Have task(*arguments) done, and give what will be its result."""
+        future: Future[Result] = Future()
+
+        def do() -> None:
+            try:
+                future.set_result(task(*arguments))
+            except BaseException as error:
+                future.set_exception(error)
+
+        self._tasks.put(do)
+        return future
+
+    def run(self) -> None:
+        """Do the tasks; called by the thread itself."""
+        while (task := self._tasks.get()) is not None:
+            task()
+            del task  # and with it pictures
+
+    def finish(self) -> None:
+        """Wait for the tasks to be done, and end."""
+        self._tasks.put(None)
+        self.join()
+
+
 class Worker(threading.Thread, Generic[Key, Item]):
     """Takes one item after the other through three stages, each on a thread of its own.
 
@@ -78,9 +113,10 @@ class Worker(threading.Thread, Generic[Key, Item]):
     prepare: gives `estimate` for an item.
     estimate: gives `deliver`. It takes a function to call, once or more, when it only waits for a
     device: the next item is then prepared beside it, so late that it is as new as can be, and so
-    early that the device need not wait for it. Else that is done after it, as what runs beside the
+    early that the device hardly waits for it. Else that is done after it, as what runs beside the
     computation of a CPU slows it down.
-    deliver: in order, beside the next item's `estimate`; of that, while it waits for a device.
+    deliver: in order, beside the next item's `estimate`, and if that waits for a device then: both
+    work for the interpreter's lock.
     An exception in any of the three goes to `on_error`.
     finish: runs at the end in any case, on the thread of `estimate`.
     period_s: least time between two items' starts; a change of it takes effect at once.
@@ -108,38 +144,33 @@ class Worker(threading.Thread, Generic[Key, Item]):
         longer, but who allows for that is too early, and has more beside it."""
         self._busy_s: deque[float] = deque(maxlen=RECENT)
         """How long the newest ones kept a device, and the next one waiting."""
-        self._orders: queue.SimpleQueue[Order | None] = queue.SimpleQueue()
         self._needed = threading.Event()
-        """Whether the estimate waits for the next item."""
+        """Whether the next item is waited for."""
+        self._taken = False
+        """Whether it has come."""
 
     def stop(self) -> None:
         """Ask the thread to end after the items in progress; `join` waits for that."""
         self._stopping.set()
-        self._needed.set()
         self._mailbox.close()
 
     def run(self) -> None:
         """Work until stopped; called by the thread itself."""
         try:
             self._begin()
-            # a daemon, as nothing else ends its wait for an item when the interpreter ends
-            preparer = threading.Thread(
-                target=self._prepare_items, name='depth_pro_preparer', daemon=True
-            )
-            preparer.start()
+            preparer, publisher = Helper('depth_pro_preparer'), Helper('depth_pro_publisher')
             try:
-                with ThreadPoolExecutor(1, 'depth_pro_publisher') as publisher:
-                    self._work(publisher)
+                self._work(preparer, publisher)
             finally:
                 self.stop()
-                self._orders.put(None)
-                preparer.join()
+                preparer.finish()
+                publisher.finish()
         except Exception as error:
             self._on_failure(error)
         finally:
             self._finish()
 
-    def _work(self, publisher: ThreadPoolExecutor) -> None:
+    def _work(self, preparer: Helper, publisher: Helper) -> None:
         upcoming: Future[Prepared | None] | None = None
         done: tuple[Turn, Deliver] | None = None
         delivery: Future[None] = Future()
@@ -156,17 +187,22 @@ class Worker(threading.Thread, Generic[Key, Item]):
             deliver()
             if upcoming is None:
                 lead_s = min(self._busy_s, default=0.0) - max(self._prepare_s) - SPARE_S
-                upcoming = self._order(started_s + lead_s)
+                self._needed.clear()
+                self._taken = False
+                upcoming = preparer.submit(self._next, started_s + lead_s)
 
         while True:
+            self._needed.set()
             delivery.result()  # one at a time, so that none piles up
             if upcoming is None:
-                upcoming = self._order(-math.inf)
+                deliver()
+                upcoming = preparer.submit(self._next, -math.inf)
             else:
                 self._busy_s.append(time.monotonic() - started_s)
-            self._needed.set()
-            if not upcoming.done():
-                deliver()
+                if self._taken:  # rather than that a delivery holds it up
+                    wait([upcoming], max(self._prepare_s) + LATE_S)
+                if not upcoming.done():
+                    deliver()
             prepared = upcoming.result()
             if prepared is None:
                 break
@@ -180,20 +216,7 @@ class Worker(threading.Thread, Generic[Key, Item]):
             deliver()  # the last one, unless this one did so
             done = turn, answer
         deliver()
-
-    def _order(self, due_s: float) -> Future[Prepared | None]:
-        self._needed.clear()
-        future: Future[Prepared | None] = Future()
-        self._orders.put((due_s, future))
-        return future
-
-    def _prepare_items(self) -> None:
-        while (order := self._orders.get()) is not None:
-            due_s, future = order
-            try:
-                future.set_result(self._next(due_s))
-            except Exception as error:
-                future.set_exception(error)
+        delivery.result()
 
     def _next(self, due_s: float) -> Prepared | None:
         """Wait for the time and for an item, and prepare it; None once stopped."""
@@ -205,6 +228,7 @@ class Worker(threading.Thread, Generic[Key, Item]):
             turn = self._mailbox.take()
             if turn is None:
                 return None
+            self._taken = True
             self._started_s, began_s = time.monotonic(), time.thread_time()
             try:
                 estimate = self._prepare(*turn)
