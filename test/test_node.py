@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import array
 import math
+import threading
 import time
 
 import cv2
@@ -142,6 +143,33 @@ def test_each_picture_has_its_own_depth_where_the_next_one_is_prepared_beside_it
         assert message.header == cloud.header == header(index)
         np.testing.assert_allclose(depth_array(message), expected[index], rtol=1e-4)
         np.testing.assert_array_equal(cloud_arrays(cloud)[1], rgbs[index][::2, ::2])
+
+
+def test_a_frame_that_was_prepared_in_time_but_waited_too_long_is_dropped(
+    tiny_weights, monkeypatch
+):
+    predict, busy = DepthEstimator.predict, threading.Event()
+
+    def slow_device(self, rgb, focal_px=None, *, on_wait=lambda: None, **options):
+        prediction = predict(self, rgb, focal_px, **options)
+        on_wait()
+        if options:  # not to warm up
+            busy.set()
+            time.sleep(3.0)
+        return prediction
+
+    monkeypatch.setattr(DepthEstimator, 'predict', slow_device)
+    with running_node(tiny_weights, wanted=('depth',), max_age_s=2.0) as (node, peer):
+        for index in range(2):
+            message = rgb_message(picture(160, 120), index)
+            message.header.stamp = peer.get_clock().now().to_msg()
+            peer.image.publish(message)
+            assert busy.wait(20)
+        wait_until(lambda: node.health.frames_dropped == 1)
+        problem = node.health._problems['stale']
+        assert 'is dropped (max_age_s 2)' in problem.message
+        wait_until(lambda: len(peer.received['depth']) == 1)
+        assert peer.received['depth'][0].header.frame_id == header(0).frame_id
 
 
 def test_camera_info_gives_the_focal_length_and_is_published(tiny_weights):

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -132,13 +133,13 @@ def test_beside_a_device_the_last_item_is_delivered_and_the_newest_prepared(log)
             log.mailbox.put('camera', 3)
             log.mailbox.put('camera', 4)  # newer, and early enough
             wait_until(lambda: {'prepare 3', 'prepare 4'} & set(log.events))
-            threading.Event().wait(0.1)  # until it is handed over, too
+            worker._prepare_s.append(10.0)  # so that it is waited for
         else:
             on_wait()
             wait_until(lambda: 'deliver 2' in log.events)
 
     log.compute = compute
-    with working(log):
+    with working(log) as worker:
         log.mailbox.put('camera', 1)
         wait_until(lambda: 'estimated 4' in log.events)
     assert log.events == [
@@ -222,6 +223,29 @@ def test_nothing_is_delivered_while_the_device_waits_for_an_item_that_came(log):
         log.mailbox.put('camera', 1)
         wait_until(lambda: 'deliver 2' in log.events)
     assert log.events.index('estimate 2') < log.events.index('deliver 1')
+
+
+@pytest.mark.parametrize('item', [1, 12, 13])
+@pytest.mark.parametrize('beside', [False, True], ids=['on the CPU', 'on a device'])
+def test_no_picture_is_kept_while_none_comes(log, item, beside):
+    class Picture:
+        """A number that can be watched."""
+
+        def __eq__(self, other: object) -> bool:
+            return other == item
+
+        def __str__(self) -> str:
+            return str(item)
+
+    log.gate.set()
+    log.compute = lambda item, on_wait: on_wait() if beside else None
+    with working(log):
+        picture = Picture()
+        watched = weakref.ref(picture)
+        log.mailbox.put('camera', picture)
+        del picture
+        wait_until(lambda: {f'deliver {item}', f'error {item}'} & set(log.events))
+        wait_until(lambda: watched() is None)
 
 
 def test_a_failure_of_a_delivery_is_not_missed_at_the_end(log):

@@ -36,6 +36,7 @@ EARLY_S = 1.0
 for the next tick, too."""
 RECTIFIED = 'image_rect'
 """What image_proc calls its topics. Beside them is the camera_info of the raw image."""
+OUTDATED = 'the node was stopped, or time went back'
 WITHOUT_DEPTH = {'info', 'picture'}
 """Outputs that need no depth where the focal length is known."""
 
@@ -176,8 +177,8 @@ class CameraStream:
         wanted = self.topics.wanted()
         if not wanted:
             return lambda on_wait: lambda: 'nobody subscribes to an output'
-        if stale := self._too_old(frame, parameters):
-            return lambda on_wait: lambda: stale
+        if dropped := self._dropped(frame, parameters):
+            return lambda on_wait: lambda: dropped
         started_s = time.monotonic()
         if not frame.image.header.frame_id:
             self.warn('header', 'the image has an empty frame_id: no consumer can place its depth')
@@ -194,8 +195,8 @@ class CameraStream:
         steady = self._steady(view, frame, parameters, wanted)
 
         def estimate(on_wait: Callable[[], None]) -> Publish:
-            if reason := self._too_old(frame, parameters):
-                return lambda: reason
+            if dropped := self._dropped(frame, parameters):
+                return lambda: dropped
             depth_m, camera = self._estimate(
                 view, steady, frame, engine, parameters, wanted, on_wait
             )
@@ -205,14 +206,17 @@ class CameraStream:
 
         return estimate
 
-    def _too_old(self, frame: Frame, parameters: NodeParameters) -> str | None:
-        """Give the reason to drop a frame as one that waited too long, or None."""
+    def _dropped(self, frame: Frame, parameters: NodeParameters) -> str | None:
+        """Drop a frame that is outdated or waited too long; gives the reason, or None."""
         age_s = self._age_s(frame.image.header)
-        if not 0.0 < parameters.max_age_s < age_s:
+        if frame.generation != self._generation:
+            reason = OUTDATED
+        elif 0.0 < parameters.max_age_s < age_s:
+            reason = f'a frame of {age_s:.2f} s is dropped (max_age_s {parameters.max_age_s:g})'
+            self.warn('stale', reason)
+        else:
             return None
         self.health.frames_lost()
-        reason = f'a frame of {age_s:.2f} s is dropped (max_age_s {parameters.max_age_s:g})'
-        self.warn('stale', reason)
         return reason
 
     def _steady(
@@ -304,7 +308,7 @@ class CameraStream:
 
         def publish(output: str, message: Any) -> None:
             if frame.generation != self._generation:
-                raise OutdatedError('the node was stopped, or time went back')
+                raise OutdatedError(OUTDATED)
             self.topics.outputs[output].publish(message)
 
         try:

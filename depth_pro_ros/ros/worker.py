@@ -206,15 +206,11 @@ class Worker(threading.Thread, Generic[Key, Item]):
             prepared = upcoming.result()
             if prepared is None:
                 break
-            (turn, estimate), upcoming = prepared, None
-            started_s = time.monotonic()
-            try:
-                answer = estimate(go_on)
-            except Exception as error:
-                self._on_error(*turn, error)
-                continue
+            upcoming, started_s = None, time.monotonic()
+            answer = self._answer(*prepared, go_on)
             deliver()  # the last one, unless this one did so
-            done = turn, answer
+            done = answer
+            del prepared, answer  # and with them pictures, while no other comes
         deliver()
         delivery.result()
 
@@ -234,9 +230,19 @@ class Worker(threading.Thread, Generic[Key, Item]):
                 estimate = self._prepare(*turn)
             except Exception as error:
                 self._on_error(*turn, error)
+                del turn
                 continue
             self._prepare_s.append(time.thread_time() - began_s)
             return turn, estimate
+
+    def _answer(
+        self, turn: Turn, estimate: Estimate, on_wait: Callable[[], None]
+    ) -> tuple[Turn, Deliver] | None:
+        try:
+            return turn, estimate(on_wait)
+        except Exception as error:
+            self._on_error(*turn, error)
+            return None
 
     def _deliver(self, turn: Turn, deliver: Deliver) -> None:
         try:
