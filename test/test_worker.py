@@ -76,6 +76,13 @@ def working(log: Log) -> Iterator[Worker[str, int]]:
     assert not worker.is_alive() and log.events[-1] == 'finish'
 
 
+def prepare_second(log: Log, on_wait: Callable[[], None]) -> None:
+    """Let item 2 come, and be prepared beside the device."""
+    log.mailbox.put('camera', 2)
+    on_wait()
+    wait_until(lambda: 'prepare 2' in log.events)
+
+
 @pytest.fixture
 def log():
     return Log()
@@ -122,9 +129,7 @@ def test_beside_a_device_the_last_item_is_delivered_and_the_newest_prepared(log)
 
     def compute(item: int, on_wait: Callable[[], None]) -> None:
         if item == 1:
-            log.mailbox.put('camera', 2)
-            on_wait()
-            wait_until(lambda: 'prepare 2' in log.events)
+            prepare_second(log, on_wait)
             threading.Event().wait(1.0)  # what the next is expected to take
         elif item == 2:
             log.events.append('wait')
@@ -166,9 +171,7 @@ def test_an_answer_is_not_lost_where_the_next_item_needs_no_device(log):
 
     def compute(item: int, on_wait: Callable[[], None]) -> None:
         if item == 1:
-            log.mailbox.put('camera', 2)
-            on_wait()
-            wait_until(lambda: 'prepare 2' in log.events)
+            prepare_second(log, on_wait)
             threading.Event().wait(0.1)
 
     log.compute = compute
@@ -268,9 +271,7 @@ def test_what_is_prepared_is_answered_before_the_end(log):
 
     def compute(item: int, on_wait: Callable[[], None]) -> None:
         if item == 1:
-            log.mailbox.put('camera', 2)
-            on_wait()
-            wait_until(lambda: 'prepare 2' in log.events)
+            prepare_second(log, on_wait)
             worker.stop()
 
     log.compute = compute
