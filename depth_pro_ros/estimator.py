@@ -199,7 +199,7 @@ class DepthEstimator:
     ) -> list[DepthPrediction]:
         images = torch.cat([self._network_input(rgb) for rgb in rgbs])
         output = self._run(images, need_fov)
-        if self.device.type != 'cpu':  # which is done by now
+        if self.device.type == 'cuda':  # a CPU is done by now
             on_wait()
         fovs_deg = [math.nan] * len(rgbs)
         if output.fov_deg is not None:

@@ -30,10 +30,10 @@ INFERENCE_S = 0.03
 """Time of the stand-in: the cameras together want four times as many frames as there are."""
 
 
-def coded(rgb, focal_px=None, *, on_wait, **options) -> DepthPrediction:
+def coded(rgb, focal_px=None, **options) -> DepthPrediction:
     """Answer with the code that the picture carries in its first pixel as its depth."""
-    height, width = rgb.shape[:2]
     time.sleep(INFERENCE_S)
+    height, width = rgb.shape[:2]
     depth_m = np.full((height, width), float(rgb[0, 0, 0]), np.float32)
     return DepthPrediction(depth_m, 50.0, 50.0, focal_px is None, None)
 
@@ -42,7 +42,7 @@ def coded_beside(rgb, focal_px=None, *, on_wait, **options) -> DepthPrediction:
     """Answer so as a GPU does, but for a camera whose frames need none."""
     if rgb.shape[:2] != (48, 64):
         on_wait()
-    return coded(rgb, focal_px, on_wait=on_wait)
+    return coded(rgb, focal_px)
 
 
 @pytest.fixture

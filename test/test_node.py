@@ -110,21 +110,29 @@ def test_depth_is_the_estimators_and_the_cloud_its_unprojection(tiny_weights):
     np.testing.assert_array_equal(colours, rgb[::3, ::3])
 
 
-def test_each_picture_has_its_own_depth_where_the_next_one_is_prepared_beside_it(
-    tiny_weights, monkeypatch
-):
-    estimator = DepthEstimator.from_pretrained(tiny_weights, 'cpu', 'fp32')
-    predict = DepthEstimator.predict
+def put_on_a_device(monkeypatch, seconds: float) -> threading.Event:
+    """Let a picture take so long elsewhere, as on a GPU; gives what tells that one does."""
+    predict, busy = DepthEstimator.predict, threading.Event()
 
     def on_a_device(self, rgb, focal_px=None, *, on_wait=lambda: None, **options):
         prediction = predict(self, rgb, focal_px, **options)
         on_wait()
-        time.sleep(0.1)
+        if options:  # not to warm up
+            busy.set()
+            time.sleep(seconds)
         return prediction
 
+    monkeypatch.setattr(DepthEstimator, 'predict', on_a_device)
+    return busy
+
+
+def test_each_picture_has_its_own_depth_where_the_next_one_is_prepared_beside_it(
+    tiny_weights, monkeypatch
+):
+    estimator = DepthEstimator.from_pretrained(tiny_weights, 'cpu', 'fp32')
     rgbs = [picture(160, 120, seed) for seed in range(12)]
     expected = [limit_depth(estimator.predict(rgb, 100.0).depth_m, 0.0, 1e4) for rgb in rgbs]
-    monkeypatch.setattr(DepthEstimator, 'predict', on_a_device)
+    put_on_a_device(monkeypatch, 0.1)
     fixed = {'intrinsics': 'fixed', 'focal_px': 100.0, 'min_depth': 0.0, 'max_depth': 1e4}
     with running_node(tiny_weights, **fixed) as (node, peer):
         for index, rgb in enumerate(rgbs):
@@ -148,17 +156,7 @@ def test_each_picture_has_its_own_depth_where_the_next_one_is_prepared_beside_it
 def test_a_frame_that_was_prepared_in_time_but_waited_too_long_is_dropped(
     tiny_weights, monkeypatch
 ):
-    predict, busy = DepthEstimator.predict, threading.Event()
-
-    def slow_device(self, rgb, focal_px=None, *, on_wait=lambda: None, **options):
-        prediction = predict(self, rgb, focal_px, **options)
-        on_wait()
-        if options:  # not to warm up
-            busy.set()
-            time.sleep(3.0)
-        return prediction
-
-    monkeypatch.setattr(DepthEstimator, 'predict', slow_device)
+    busy = put_on_a_device(monkeypatch, 3.0)
     with running_node(tiny_weights, wanted=('depth',), max_age_s=2.0) as (node, peer):
         for index in range(2):
             message = rgb_message(picture(160, 120), index)

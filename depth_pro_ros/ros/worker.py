@@ -21,6 +21,7 @@ Prepared = tuple[Turn, Estimate]
 
 MAX_WAIT_S = 0.1
 RECENT = 8
+"""How many of the newest items' times are kept."""
 SPARE_S, LATE_S = 0.002, 0.01
 """How much earlier than it is needed the next item should be ready, and how late it may be."""
 
@@ -173,14 +174,14 @@ class Worker(threading.Thread, Generic[Key, Item]):
     def _work(self, preparer: Helper, publisher: Helper) -> None:
         upcoming: Future[Prepared | None] | None = None
         done: tuple[Turn, Deliver] | None = None
-        delivery: Future[None] = Future()
+        delivery: Future[object] = Future()
         delivery.set_result(None)
         started_s = math.nan
 
         def deliver() -> None:
             nonlocal done, delivery
             if done is not None:
-                delivery, done = publisher.submit(self._deliver, *done), None
+                delivery, done = publisher.submit(self._attempt, *done), None
 
         def go_on() -> None:
             nonlocal upcoming
@@ -207,10 +208,11 @@ class Worker(threading.Thread, Generic[Key, Item]):
             if prepared is None:
                 break
             upcoming, started_s = None, time.monotonic()
-            answer = self._answer(*prepared, go_on)
+            turn, estimate = prepared
+            answer = self._attempt(turn, estimate, go_on)
             deliver()  # the last one, unless this one did so
-            done = answer
-            del prepared, answer  # and with them pictures, while no other comes
+            done = None if answer is None else (turn, answer)
+            del prepared, turn, estimate, answer  # and with them pictures, while no other comes
         deliver()
         delivery.result()
 
@@ -226,26 +228,16 @@ class Worker(threading.Thread, Generic[Key, Item]):
                 return None
             self._taken = True
             self._started_s, began_s = time.monotonic(), time.thread_time()
-            try:
-                estimate = self._prepare(*turn)
-            except Exception as error:
-                self._on_error(*turn, error)
-                del turn
-                continue
-            self._prepare_s.append(time.thread_time() - began_s)
-            return turn, estimate
+            estimate = self._attempt(turn, self._prepare, *turn)
+            if estimate is not None:
+                self._prepare_s.append(time.thread_time() - began_s)
+                return turn, estimate
+            del turn
 
-    def _answer(
-        self, turn: Turn, estimate: Estimate, on_wait: Callable[[], None]
-    ) -> tuple[Turn, Deliver] | None:
+    def _attempt(self, turn: Turn, stage: Callable[..., Result], *arguments: Any) -> Result | None:
+        """Give stage(*arguments), or None after an exception, which goes to `on_error`."""
         try:
-            return turn, estimate(on_wait)
+            return stage(*arguments)
         except Exception as error:
             self._on_error(*turn, error)
             return None
-
-    def _deliver(self, turn: Turn, deliver: Deliver) -> None:
-        try:
-            deliver()
-        except Exception as error:
-            self._on_error(*turn, error)
