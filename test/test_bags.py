@@ -23,12 +23,16 @@ from bag_helpers import (
     camera_info,
     compressed_image,
     picture,
+    qos,
     raw_image,
     read_bag,
     read_connections,
     read_topic,
+    types,
     write_bag,
 )
+from rosbags.interfaces import QosReliability
+from rosbags.rosbag2 import StoragePlugin, Writer
 
 from depth_pro_ros.bags.convert import convert_bag
 from depth_pro_ros.bags.options import BagError, BagOptions
@@ -101,6 +105,30 @@ def test_original_topics_stay_and_depth_joins_them(
         np.testing.assert_array_equal(np.delete(info.p, [3, 7, 11]), info.k)
     assert convert.report.images == 6 and convert.report.failure() is None
     assert convert.report.focal == 'focal length 60.0 px (CameraInfo)'
+
+
+@pytest.mark.parametrize('storage', ['mcap', 'sqlite3'])
+def test_every_publisher_of_a_topic_counts(convert, tmp_path, storage):
+    """A camera that was started again with another QoS has a connection of its own."""
+    source = tmp_path / 'in'
+    plugin = StoragePlugin.MCAP if storage == 'mcap' else StoragePlugin.SQLITE3
+    with Writer(source, version=9, storage_plugin=plugin) as writer:
+        for first, offered in ((0, [qos()]), (3, [qos(QosReliability.BEST_EFFORT)])):
+            for topic, kind, maker in (
+                ('/camera/image_raw', IMAGE, raw_image),
+                ('/camera/camera_info', INFO, lambda index: camera_info(index, 60.0 + index)),
+            ):
+                connection = writer.add_connection(
+                    topic, kind, typestore=types, offered_qos_profiles=offered
+                )
+                for index in range(first, first + 3):
+                    time_ns = START_NS + index * PERIOD_NS
+                    writer.write(connection, time_ns, types.serialize_cdr(maker(index), kind))
+    output = convert(source)
+    assert len(read_bag(output)['/camera/image_raw']) == convert.report.images == 6
+    assert [info.k[0] for info in read_topic(output, DEPTH_INFO)] == [60, 61, 62, 63, 64, 65]
+    with pytest.raises(BagError, match=r'/camera/image_raw +sensor_msgs/msg/Image +6 messages$'):
+        convert(source, 'again', topic='/other')
 
 
 @pytest.mark.parametrize('name', ['one.mcap', 'one.db3'])

@@ -161,7 +161,7 @@ def test_the_same_chunks_undamaged_are_fine(run, tmp_path):
         (['--topic', '/camera/camera_info'], 'has no images on /camera/camera_info'),
         (['--camera-info', '/none'], 'has no CameraInfo on /none; there are:\n  /camera/cam'),
         (['--start', '60'], 'has no images on /camera/image_raw in the chosen stretch'),
-        (['--start', '-1'], '--start -1.0 is negative'),
+        (['--start', '-1'], '--start -1.0 is not a time in the bag'),
         (['--duration', '0'], '--duration 0.0 is not positive'),
         (['--duration', 'nan'], '--duration nan is not positive'),
         (['--every', '0'], '--every 0 is not positive'),

@@ -80,20 +80,21 @@ def find_camera(bag: Bag, found: Survey, options: BagOptions, estimator: DepthEs
         return Camera(f'CameraInfo{hint}', infos=found.infos)
     if options.rectify:
         raise BagError(
-            f'{bag.path} has no calibrated CameraInfo beside {found.images.topic}, which --rectify '
-            'needs: name its topic with --camera-info, or leave --rectify out'
+            f'{bag.path} has no calibrated CameraInfo beside {found.images[0].topic}, which '
+            '--rectify needs: name its topic with --camera-info, or leave --rectify out'
         )
     estimates = []
     fault: Exception | None = None
     for index in samples(len(found.times_ns)):
         time_ns = found.times_ns[index]
-        for message in bag.messages([found.images], time_ns, time_ns + 1):
+        for message in bag.messages(found.images, time_ns, time_ns + 1):
             try:
                 estimates.append(estimator.predict(picture(parsed(message))).fov_deg)
             except (ValueError, ArithmeticError) as error:
                 fault = error  # reported when its turn comes
     if not estimates:
         raise BagError(
-            f'{bag.path}: none of the images on {found.images.topic} can be used; the last: {fault}'
+            f'{bag.path}: none of the images on {found.images[0].topic} can be used; the last: '
+            f'{fault}'
         )
     return Camera('field-of-view head', fov_deg=statistics.median(estimates))

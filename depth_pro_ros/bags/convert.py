@@ -142,10 +142,10 @@ def write_messages(
     for message in bag.messages(latched, None, found.start_ns):
         writer.new.copy(message, found.start_ns)  # still holds when the stretch begins
     images = 0
-    for message in bag.messages(found.copied or [found.images], found.start_ns, found.stop_ns):
+    for message in bag.messages(found.copied or found.images, found.start_ns, found.stop_ns):
         if found.copied:
             writer.new.copy(message, message.time_ns)
-        if message.connection == found.images:
+        if message.connection in found.images:
             if images % every == 0:
                 writer.answer(message)
                 bar.update()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -72,7 +73,7 @@ class BagOptions:
         """Raise ValueError for what cannot be done."""
         rules = {
             f'--every {self.every} is not positive': self.every >= 1,
-            f'--start {self.start_s} is negative': self.start_s >= 0.0,
+            f'--start {self.start_s} is not a time in the bag': 0.0 <= self.start_s < math.inf,
             f'--duration {self.duration_s} is not positive': self.duration_s > 0.0,
             f'--cloud-stride {self.cloud_stride} is not positive': self.cloud_stride >= 1,
             f'--min-depth {self.min_depth} and --max-depth {self.max_depth} are no range': (
@@ -86,7 +87,7 @@ class BagOptions:
                 self.focal_px is None or not self.rectify and self.camera_info is None
             ),
             f"--namespace '{self.namespace}' is not like /depth_pro": (
-                self.namespace.startswith('/') and not self.namespace.endswith('/')
+                re.fullmatch(r'(/[A-Za-z_]\w*)+', self.namespace, re.ASCII) is not None
             ),
         }
         for fault, fine in rules.items():

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Iterator
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,6 +21,10 @@ TYPES = get_typestore(Stores.LATEST)
 """sensor_msgs are the same on the wire in every ROS 2."""
 IMAGE, COMPRESSED = 'sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage'
 INFO = 'sensor_msgs/msg/CameraInfo'
+
+
+Topic = tuple[Connection, ...]
+"""The connections of one topic: each of its publishers may have one."""
 
 
 class Message(NamedTuple):
@@ -68,11 +73,11 @@ class Bag:
                 'rest'
             ) from error
 
-    def first(self, connection: Connection) -> Any:
-        """Give the first message of a connection."""
-        for message in self.messages([connection]):
+    def first(self, connections: Sequence[Connection]) -> Any:
+        """Give the first message of connections, of which there is one at least."""
+        for message in self.messages(connections):
             return parsed(message)
-        raise BagError(f'{self.path}: {connection.topic} has no messages, against its index')
+        raise BagError(f'{self.path}: {connections[0].topic} has no messages, against its index')
 
 
 @contextlib.contextmanager
@@ -114,7 +119,7 @@ def is_camera(bag: Bag, connection: Connection) -> bool:
     if connection.msgtype not in (IMAGE, COMPRESSED):
         return False
     try:
-        msg = bag.first(connection)
+        msg = bag.first([connection])
     except MessageError:
         return False
     return msg.encoding in CHANNELS if connection.msgtype == IMAGE else 'Depth' not in msg.format
@@ -129,27 +134,28 @@ def is_latched(connection: Connection) -> bool:
     )
 
 
-def choose_images(bag: Bag, topic: str | None) -> Connection:
+def choose_images(bag: Bag, topic: str | None) -> Topic:
     """Give the image topic, or the only one. Raises BagError that lists what there is."""
     cameras = [c for c in bag.connections if is_camera(bag, c)]
-    if topic is None and len(cameras) == 1:
-        return cameras[0]
-    if topic is not None:
-        for connection in cameras:
-            if connection.topic == topic:
-                return connection
     if not cameras:
         raise BagError(f'{bag.path} has no camera images; its topics are:{listed(bag.connections)}')
-    if topic is not None:
+    topics = {c.topic for c in cameras}
+    if topic is None and len(topics) > 1:
+        raise BagError(
+            f'{bag.path} has {len(topics)} image topics; choose with --topic:{listed(cameras)}'
+        )
+    chosen = tuple(c for c in cameras if topic in (None, c.topic))
+    if not chosen:
         raise BagError(f'{bag.path} has no images on {topic}; there are:{listed(cameras)}')
-    raise BagError(
-        f'{bag.path} has {len(cameras)} image topics; choose with --topic:{listed(cameras)}'
-    )
+    return chosen
 
 
 def listed(connections: Collection[Connection]) -> str:
     """Give topics, one a line, each with its type and number of messages."""
-    rows = sorted((c.topic, c.msgtype, f'{c.msgcount} messages') for c in connections)
+    counts: Counter[tuple[str, str]] = Counter()
+    for connection in connections:
+        counts[connection.topic, connection.msgtype] += connection.msgcount
+    rows = sorted((*topic, f'{count} messages') for topic, count in counts.items())
     widths = [max(len(row[i]) for row in rows) for i in range(3)]
     return ''.join(
         '\n  ' + '  '.join(text.ljust(width) for text, width in zip(row, widths)).rstrip()

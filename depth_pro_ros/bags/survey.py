@@ -10,7 +10,7 @@ import numpy as np
 from rosbags.interfaces import Connection
 
 from depth_pro_ros.bags.options import BagError, BagOptions
-from depth_pro_ros.bags.reading import INFO, Bag, Message, choose_images, listed, parsed
+from depth_pro_ros.bags.reading import INFO, Bag, Message, Topic, choose_images, listed, parsed
 from depth_pro_ros.camera_info import is_calibrated
 from depth_pro_ros.decoding import MessageError
 
@@ -19,7 +19,7 @@ from depth_pro_ros.decoding import MessageError
 class Survey:
     """What is to be done with a bag."""
 
-    images: Connection
+    images: Topic
     copied: tuple[Connection, ...]
     """Topics that go into the new bag as they are."""
     copied_bytes: int
@@ -35,7 +35,7 @@ class Survey:
 def survey(bag: Bag, options: BagOptions) -> Survey:
     """Read a bag from one end of the chosen stretch to the other. Raises BagError."""
     images = choose_images(bag, options.topic)
-    info = None if options.focal_px else find_info(bag, images, options.camera_info)
+    info = () if options.focal_px else find_info(bag, images[0].topic, options.camera_info)
     copied = [] if options.only_new else [*bag.connections, *bag.silent]
     start_ns = bag.start_ns + round(options.start_s * 1e9)
     stop_ns = None
@@ -44,34 +44,34 @@ def survey(bag: Bag, options: BagOptions) -> Survey:
     times_ns: list[int] = []
     infos: list[Any] = []
     size = 0
-    needed = copied or [images, info] if info else copied or [images]
+    needed = copied or [*images, *info]
     for message in bag.messages(needed, start_ns, stop_ns):
         size += len(message.data)
-        if message.connection == images:
+        if message.connection in images:
             times_ns.append(message.time_ns)
-        elif message.connection == info:
+        elif message.connection in info:
             add_calibration(infos, message)
     if info and not infos:  # published once, before the chosen stretch
-        for message in bag.messages([info], None, start_ns):
+        for message in bag.messages(info, None, start_ns):
             add_calibration(infos, message)
     if not times_ns:
-        raise BagError(f'{bag.path} has no images on {images.topic} in the chosen stretch of time')
+        raise BagError(
+            f'{bag.path} has no images on {images[0].topic} in the chosen stretch of time'
+        )
     chosen = tuple(times_ns[:: options.every])
     copied_bytes = size if copied else 0
     return Survey(images, tuple(copied), copied_bytes, start_ns, stop_ns, chosen, tuple(infos))
 
 
-def find_info(bag: Bag, images: Connection, topic: str | None) -> Connection | None:
-    """Give the CameraInfo topic: the given one, or camera_info beside the image topic."""
+def find_info(bag: Bag, images: str, topic: str | None) -> Topic:
+    """Give the CameraInfo topic: the given one, or camera_info beside the image topic, or none."""
     infos = [c for c in bag.connections if c.msgtype == INFO]
-    wanted = topic or images.topic.removesuffix('/compressed').rpartition('/')[0] + '/camera_info'
-    for connection in infos:
-        if connection.topic == wanted:
-            return connection
-    if topic:
+    wanted = topic or images.removesuffix('/compressed').rpartition('/')[0] + '/camera_info'
+    found = tuple(c for c in infos if c.topic == wanted)
+    if topic and not found:
         there = f'there are:{listed(infos)}' if infos else 'there is none'
         raise BagError(f'{bag.path} has no CameraInfo on {topic}; {there}')
-    return None
+    return found
 
 
 def add_calibration(infos: list[Any], message: Message) -> None:

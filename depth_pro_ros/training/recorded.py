@@ -19,6 +19,7 @@ from depth_pro_ros.bags.reading import (
     IMAGE,
     Bag,
     Message,
+    Topic,
     choose_images,
     listed,
     open_bag,
@@ -43,7 +44,7 @@ def bag_pictures(
     topic: None takes the only camera. every: takes every Nth picture. Raises BagError.
     """
     with open_bag(path) as bag:
-        for number, message in enumerate(bag.messages([choose_images(bag, topic)])):
+        for number, message in enumerate(bag.messages(choose_images(bag, topic))):
             if number % every == 0 and (rgb := understood(message, picture)) is not None:
                 yield rgb
 
@@ -62,20 +63,20 @@ def bag_truths(
     """
     with open_bag(path) as bag:
         images, depths = choose_images(bag, topic), choose_depth(bag, depth_topic)
-        info = None if focal_px else calibration(bag, images)
+        info = None if focal_px else calibration(bag, images[0].topic)
         partner = pairs(stamps(bag, images), stamps(bag, depths))
         if not partner:
             raise BagError(
-                f'{path}: no image on {images.topic} has depth on {depths.topic} '
+                f'{path}: no image on {images[0].topic} has depth on {depths[0].topic} '
                 f'within {TOGETHER_S} s'
             )
         wanted = dict(list(partner.items())[::every])
         ours = {depth: image for image, depth in wanted.items()}
         waiting: dict[int, Any] = {}
-        numbers = {images.topic: itertools.count(), depths.topic: itertools.count()}
-        for message in bag.messages([images, depths]):
-            number = next(numbers[message.connection.topic])
-            is_image = message.connection.topic == images.topic
+        numbers = {topic: itertools.count() for topic in (images, depths)}
+        for message in bag.messages([*images, *depths]):
+            is_image = message.connection in images
+            number = next(numbers[images if is_image else depths])
             pair = number if is_image else ours.get(number)
             if pair not in wanted:
                 continue
@@ -120,25 +121,24 @@ def paired(
     return Truth(rgb, depth_m, focal)
 
 
-def calibration(bag: Bag, images: Connection) -> Any:
-    """Give the first CameraInfo with a calibration. Raises BagError."""
-    topic = find_info(bag, images, None)
-    for message in bag.messages([topic] if topic else []):
+def calibration(bag: Bag, topic: str) -> Any:
+    """Give the first CameraInfo with a calibration, beside an image topic. Raises BagError."""
+    for message in bag.messages(find_info(bag, topic, None)):
         with contextlib.suppress(MessageError):
             if is_calibrated(info := parsed(message)):
                 if is_distorted(info):
                     tqdm.write(
-                        f'{images.topic} has lens distortion: its pictures and their depth '
+                        f'{topic} has lens distortion: its pictures and their depth '
                         'are taken as rectified'
                     )
                 return info
-    raise BagError(f'{bag.path} has no calibration beside {images.topic}: give --focal-px')
+    raise BagError(f'{bag.path} has no calibration beside {topic}: give --focal-px')
 
 
-def stamps(bag: Bag, connection: Connection) -> NDArray[np.float64]:
+def stamps(bag: Bag, topic: Topic) -> NDArray[np.float64]:
     """Give the stamps of a topic's messages in seconds, NaN where a message is damaged."""
     found = []
-    for message in bag.messages([connection]):
+    for message in bag.messages(topic):
         try:
             stamp = parsed(message).header.stamp
             found.append(stamp.sec + 1e-9 * stamp.nanosec)
@@ -168,12 +168,12 @@ def nearest(times_s: NDArray[np.float64], among_s: NDArray[np.float64]) -> NDArr
     return order[np.where(closer, before, after)]
 
 
-def choose_depth(bag: Bag, topic: str | None) -> Connection:
+def choose_depth(bag: Bag, topic: str | None) -> Topic:
     """Give the depth topic, or the only one. Raises BagError that lists what there is."""
     depths = [c for c in bag.connections if is_depth(bag, c)]
-    chosen = [c for c in depths if topic in (None, c.topic)]
-    if len(chosen) == 1:
-        return chosen[0]
+    chosen = tuple(c for c in depths if topic in (None, c.topic))
+    if len({c.topic for c in chosen}) == 1:
+        return chosen
     if not depths:
         raise BagError(f'{bag.path} has no depth; its topics are:{listed(bag.connections)}')
     raise BagError(f'{bag.path}: choose the depth with --depth-topic:{listed(depths)}')
@@ -184,7 +184,7 @@ def is_depth(bag: Bag, connection: Connection) -> bool:
     if connection.msgtype not in (IMAGE, COMPRESSED):
         return False
     try:
-        metres(bag.first(connection))
+        metres(bag.first([connection]))
     except (MessageError, ValueError):
         return False
     return True
