@@ -11,6 +11,7 @@ names differ only in the number at their end are one source.
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Sequence
 from functools import partial
@@ -59,6 +60,11 @@ def _read(root: Path, entry: dict[str, Any]) -> Truth:
         raise DataError(f'{entry["name"]} in frames.json has no {error}') from error
     except (TypeError, ValueError) as error:
         raise DataError(f'{entry["name"]} in frames.json: {error}') from error
+    if len(crop) not in (0, 4):
+        raise DataError(f'{entry["name"]} in frames.json: crop is not top, bottom, left, right')
+    for key, value in (('fx', focal_px), ('depth_units_per_metre', units_per_metre)):
+        if value is not None and not 0.0 < value < math.inf:
+            raise DataError(f'{entry["name"]} in frames.json: {key} {value} is not positive')
     rgb = read_picture(image)
     depth_m = metres(read_png16(depth), units_per_metre)
     mask: NDArray[np.float32] | None = None
