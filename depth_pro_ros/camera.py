@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 MIN_SIDE, MAX_SIDE, MAX_PIXELS = 16, 8192, 8192 * 4320
 """What an image may measure: up to 8K, and bounded, so that one message cannot take all memory."""
+MIN_FOV_DEG, MAX_FOV_DEG = 1.0, 170.0
+"""A horizontal field of view outside of these is no camera's."""
 
 
 def check_size(width: int, height: int) -> None:

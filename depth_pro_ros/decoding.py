@@ -7,6 +7,7 @@ imported beside NumPy 2, and two ways to decode would have to agree.
 from __future__ import annotations
 
 import io
+import re
 from typing import Any, Protocol
 
 import cv2
@@ -44,6 +45,11 @@ CHANNELS = {
 }
 """Encoding -> bytes of a channel, channels, OpenCV's conversion to RGB (OpenCV names a Bayer
 pattern by its second row, ROS by its first)."""
+
+PNG, PNG_END = b'\x89PNG', b'IEND\xaeB`\x82'
+JPEG, JPEG_END = b'\xff\xd8', b'\xd9'
+JPEG_MARKER = re.compile(b'\xff([^\x00\xd0-\xd7\xff])', re.DOTALL)
+"""What ends the data of a scan; but for the end itself, a segment of a told length follows."""
 
 
 class MessageError(ValueError):
@@ -119,15 +125,29 @@ def rgb_from_compressed(msg: CompressedPicture) -> NDArray[np.uint8]:
     except (OSError, SyntaxError, ValueError) as error:
         raise MessageError(f"format '{short(msg.format)}': neither JPEG nor PNG data") from error
     check_size(*size)
-    if kind == 'JPEG':  # OpenCV fills the rest of a cut JPEG with grey: no end after the last scan
-        whole = data.rfind(b'\xff\xd9') > data.rfind(b'\xff\xda')
-    else:
-        whole = b'IEND\xaeB`\x82' in data
     flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-    bgr = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if whole else None
+    bgr = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if is_whole(data) else None
     if bgr is None:
         raise MessageError(f'the {kind} data are cut off or damaged')
     return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)
+
+
+def is_whole(data: bytes) -> bool:
+    """Tell whether JPEG or PNG data have their end; OpenCV 4 fills the rest of a JPEG with grey.
+
+    Phones append a film or other pictures, so that the last marker of a JPEG tells nothing. Of
+    other data nothing is known, and they count as whole.
+    """
+    if data.startswith(PNG):
+        return PNG_END in data
+    if not data.startswith(JPEG):
+        return True
+    position = len(JPEG)
+    while marker := JPEG_MARKER.search(data, position):
+        if marker[1] == JPEG_END:
+            return True
+        position = marker.end() + int.from_bytes(data[marker.end() : marker.end() + 2], 'big')
+    return False
 
 
 def short(text: str) -> str:

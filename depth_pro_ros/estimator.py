@@ -14,7 +14,13 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from depth_pro_ros.camera import check_size, focal_from_fov, fov_from_focal
+from depth_pro_ros.camera import (
+    MAX_FOV_DEG,
+    MIN_FOV_DEG,
+    check_size,
+    focal_from_fov,
+    fov_from_focal,
+)
 from depth_pro_ros.devices import (
     Transfers,
     choose_device,
@@ -35,8 +41,6 @@ logger = logging.getLogger(__name__)
 
 MIN_INVERSE, MAX_INVERSE = 1e-4, 1e4
 """Inverse depth is clamped to these, in 1/m; the lower one is too far (sky)."""
-MIN_FOV_DEG, MAX_FOV_DEG = 1.0, 170.0
-"""An estimate outside of these is no camera, and is clamped so that depth stays finite."""
 
 
 def do_nothing() -> None:

@@ -16,6 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from depth_pro_ros.camera import MAX_FOV_DEG, MIN_FOV_DEG, fov_from_focal
+from depth_pro_ros.decoding import is_whole
+
 PICTURES = ('.bmp', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp')
 """Suffixes, in lower case, that tell pictures."""
 FULL_FRAME_DIAGONAL_MM = math.hypot(36.0, 24.0)
@@ -25,8 +28,8 @@ EXIF = 0x8769
 FOCAL_LENGTH, FOCAL_LENGTH_35_MM = 0x920A, 0xA405
 RESOLUTION_WIDTH, RESOLUTION, RESOLUTION_UNIT = 0xA002, 0xA20E, 0xA210
 """EXIF tags: PixelXDimension, FocalPlaneXResolution, FocalPlaneResolutionUnit."""
-MM_PER_UNIT = {2: 25.4, 3: 10.0}
-"""FocalPlaneResolutionUnit: inch or centimetre."""
+MM_PER_UNIT = {2: 25.4, 3: 10.0, 4: 1.0, 5: 1e-3}
+"""FocalPlaneResolutionUnit: inch, centimetre, millimetre, micrometre."""
 
 
 class ImageError(RuntimeError):
@@ -67,7 +70,9 @@ def _read_rgb(path: Path, flags: int) -> NDArray[Any]:
     except cv2.error as error:  # more pixels than OpenCV reads
         raise ImageError(f'{path}: {error.err}') from error
     if bgr is None:
-        raise ImageError(f'{path}: not a picture that OpenCV can read')
+        raise ImageError(f'{path}: not a picture that OpenCV can read: make it JPEG or PNG')
+    if not is_whole(data.tobytes()):
+        raise ImageError(f'{path}: the file is cut off')
     return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
 
 
@@ -75,7 +80,7 @@ def exif_focal_px(path: Path) -> float | None:
     """Give the focal length in pixels that a picture's EXIF data tell, or None.
 
     From the 35 mm equivalent (by the diagonal), else from the focal length and the resolution of
-    the sensor, scaled where the picture was resized since.
+    the sensor, scaled where the picture was resized since. What no camera has counts as none.
     """
     try:
         with Image.open(path) as image:
@@ -83,11 +88,13 @@ def exif_focal_px(path: Path) -> float | None:
             width, height = image.size
         equivalent_mm = float(exif.get(FOCAL_LENGTH_35_MM) or 0)
         if equivalent_mm > 0:
-            return equivalent_mm / FULL_FRAME_DIAGONAL_MM * math.hypot(width, height)
-        unit_mm = MM_PER_UNIT.get(exif.get(RESOLUTION_UNIT, 2), 25.4)
-        sensor_px = float(exif.get(FOCAL_LENGTH) or 0) * float(exif.get(RESOLUTION) or 0) / unit_mm
-        focal_px = sensor_px * width / float(exif.get(RESOLUTION_WIDTH) or width)
+            focal_px = equivalent_mm / FULL_FRAME_DIAGONAL_MM * math.hypot(width, height)
+        else:
+            focal_mm = float(exif.get(FOCAL_LENGTH) or 0)
+            per_mm = float(exif.get(RESOLUTION) or 0) / MM_PER_UNIT[exif.get(RESOLUTION_UNIT, 2)]
+            focal_px = focal_mm * per_mm * width / float(exif.get(RESOLUTION_WIDTH) or width)
     except (
+        KeyError,
         OSError,
         SyntaxError,
         ValueError,
@@ -97,7 +104,9 @@ def exif_focal_px(path: Path) -> float | None:
         Image.DecompressionBombError,
     ):
         return None
-    return focal_px if math.isfinite(focal_px) and focal_px > 0 else None
+    if not (math.isfinite(focal_px) and focal_px > 0):
+        return None
+    return focal_px if MIN_FOV_DEG <= fov_from_focal(focal_px, width) <= MAX_FOV_DEG else None
 
 
 def depth_range(depth_m: NDArray[np.float32]) -> tuple[float, float]:

@@ -103,7 +103,7 @@ def test_a_file_that_is_no_picture_is_reported_and_the_rest_goes_on(
         1,
         [
             f'depth_pro: {absent}: No such file or directory',
-            f'depth_pro: {bad}: not a picture that OpenCV can read',
+            f'depth_pro: {bad}: not a picture that OpenCV can read: make it JPEG or PNG',
         ],
     )
     assert (tmp_path / 'photo.npz').exists()

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from depth_pro_ros import images
+from depth_pro_ros.decoding import is_whole
 
 
 def test_pictures_are_read_upright_in_rgb(tmp_path):
@@ -46,6 +47,23 @@ def test_what_is_no_picture_is_said(tmp_path, content):
         images.read_picture(path)
 
 
+@pytest.mark.parametrize('progressive', [False, True])
+def test_a_jpeg_that_is_cut_off_is_said_and_what_phones_append_is_not(tmp_path, progressive):
+    path = tmp_path / 'photo.jpg'
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    Image.fromarray(noise).save(path, progressive=progressive)
+    whole = path.read_bytes()
+    path.write_bytes(whole + b'film \xff\xda' + bytes(100))
+    expected = images.read_picture(path)
+    path.write_bytes(whole)
+    np.testing.assert_array_equal(images.read_picture(path), expected)
+    for length in (len(whole) // 2, len(whole) - 40, len(whole) - 2):
+        assert not is_whole(whole[:length])
+        path.write_bytes(whole[:length])
+        with pytest.raises(images.ImageError, match='photo.jpg: (the file is cut off|not a pict)'):
+            images.read_picture(path)
+
+
 def test_a_picture_with_too_many_pixels_is_said(tmp_path):
     path = tmp_path / 'bomb.png'
     data = bytearray(cv2.imencode('.png', np.zeros((8, 8, 3), np.uint8))[1].tobytes())
@@ -73,8 +91,9 @@ def test_focal_length_from_the_35_mm_equivalent(tmp_path):
 
 
 def test_focal_length_from_the_resolution_of_the_sensor(tmp_path):
-    path = photo_with(tmp_path, x920A=5.0, xA20E=1000.0, xA210=3, xA002=400)
-    assert math.isclose(images.exif_focal_px(path), 5.0 * 100.0, rel_tol=1e-6)  # 100 px a mm
+    for unit, in_mm in ((2, 25.4), (3, 10.0), (4, 1.0), (5, 1e-3)):
+        path = photo_with(tmp_path, x920A=5.0, xA20E=100.0 * in_mm, xA210=unit, xA002=400)
+        assert math.isclose(images.exif_focal_px(path), 5.0 * 100.0, rel_tol=1e-6)  # 100 px a mm
 
 
 def test_focal_length_of_a_picture_that_was_made_smaller(tmp_path):
@@ -82,7 +101,18 @@ def test_focal_length_of_a_picture_that_was_made_smaller(tmp_path):
     assert math.isclose(images.exif_focal_px(path), 50.0, rel_tol=1e-6)
 
 
-@pytest.mark.parametrize('tags', [{}, {'x920A': 5.0}, {'xA405': 0}], ids=str)
+@pytest.mark.parametrize(
+    'tags',
+    [
+        {},
+        {'x920A': 5.0},
+        {'xA405': 0},
+        {'xA405': 1},  # 174 degrees
+        {'xA405': 60000},
+        {'x920A': 5.0, 'xA20E': 1000.0, 'xA210': 1},  # no unit
+    ],
+    ids=str,
+)
 def test_no_focal_length(tmp_path, tags):
     assert images.exif_focal_px(photo_with(tmp_path, **tags)) is None
 

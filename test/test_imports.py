@@ -19,7 +19,7 @@ LAUNCH = {'launch', 'launch_ros'}
 """Not among the ROS wheels: the node must run without them."""
 CLI = {'cli', 'commands'}
 PROGRAMS = {'bags', 'bench', *CLI, 'demo', 'doctor', 'evaluation', 'offline', 'ros', 'training'}
-"""What stands on the estimator, and nothing stands on."""
+"""What stands on the estimator."""
 
 FORBIDDEN = {
     'network': {'estimator', 'camera', 'images', *PROGRAMS},
