@@ -20,7 +20,13 @@ from depth_pro_ros.offline.inputs import find_clips, unique_names
 from depth_pro_ros.offline.outputs import WRITERS
 from depth_pro_ros.offline.run import Settings
 from depth_pro_ros.offline.summary import Summary
-from depth_pro_ros.offline.video import DEFAULT_RATE_HZ, count_frames, frame_rate, write_video
+from depth_pro_ros.offline.video import (
+    DEFAULT_RATE_HZ,
+    count_frames,
+    frame_rate,
+    measure_video,
+    write_video,
+)
 
 
 class Estimator:
@@ -69,6 +75,14 @@ def make_video(path, frames=9, rate_hz=12.0):
     writer.release()
 
 
+def write_noise(path, frames, rate_hz=10.0):
+    """Write a video whose frames take the same bytes each."""
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*'MJPG'), rate_hz, (48, 32))
+    for index in range(frames):
+        writer.write(np.random.default_rng(index).integers(0, 256, (32, 48, 3), np.uint8))
+    writer.release()
+
+
 def names(clips):
     return [[source.path.name for source in clip.sources] for clip in clips]
 
@@ -80,12 +94,14 @@ def test_numbered_pictures_of_one_size_are_a_sequence_in_the_order_of_their_numb
     picture(tmp_path / 'other_1.png')
     (tmp_path / 'notes.txt').write_text('')
     (tmp_path / '.shot_3.png').write_text('')
+    (tmp_path / 'x10²3.heic').write_text('')
     clips, failures = find_clips([tmp_path], tmp_path / 'out')
     assert not failures
     assert names(clips) == [
         ['other_1.png'],
         ['shot_1.png', 'shot_9.png', 'shot_10.png'],
         ['shot_2.png'],
+        ['x10²3.heic'],  # told of, if it cannot be read
     ]
 
 
@@ -113,6 +129,9 @@ def test_the_folder_of_results_is_not_searched_for_pictures(tmp_path):
     clips, failures = find_clips([tmp_path], tmp_path)
     assert not clips and 'choose another --output' in failures[0]
     assert find_clips([tmp_path / 'a.png'], tmp_path)[1] == []
+    picture(tmp_path / 'depth' / 'a_depth.png')
+    clips, failures = find_clips([f'{tmp_path}/**/*.png'], tmp_path / 'depth')
+    assert names(clips) == [['a.png']] and not failures
 
 
 def test_names_of_results_do_not_clash(tmp_path):
@@ -203,8 +222,7 @@ def test_a_run_that_was_cut_off_goes_on(folder, tmp_path):
     nothing = Estimator()
     estimate(nothing, [folder], out, settings)
     assert nothing.focals == []
-    os.utime(folder / 'f0.png')  # a newer picture
-    os.utime(out / 'f0.json', (1, 1))
+    os.utime(folder / 'f0.png', (1, 1))  # another picture, and older, as a copy keeps it
     estimate(nothing, [folder], out, settings)
     assert len(nothing.focals) == 1
     estimate(nothing, [folder], out, Settings('other', formats=('npz', 'png')))
@@ -227,7 +245,8 @@ def test_files_of_other_settings_are_never_taken_for_finished(tmp_path):
 
     run(90.0, 'npz', 'png')
     assert focals(out, '**/*.npz') == [90.0] * 4
-    run(80.0, 'png')  # leaves the .npz of before
+    run(80.0, 'png')
+    assert not focals(out, '**/*.npz')  # of before, which would contradict what is there now
     assert run(80.0, 'png') == 0
     assert run(80.0, 'npz', 'png')
     assert focals(out, '**/*.npz') == [80.0] * 4
@@ -326,10 +345,62 @@ def test_bad_files_are_listed_and_the_others_done(folder, tmp_path):
 def test_an_answer_that_is_not_finite_is_the_fault_of_its_frame(folder, tmp_path):
     make_video(tmp_path / 'clip.avi')  # its first frame is black, too
     out, settings = tmp_path / 'out', Settings('w', formats=('npz',))
-    failures = estimate(Blind(), [tmp_path / 'clip.avi', folder], out, settings)
+    inputs = [tmp_path / 'clip.avi', folder]
     message = 'the network gave values that are not finite'
-    assert failures == [f'{tmp_path}/clip.avi: {message}', f'{folder}/f0.png: {message}']
+    expected = [f'{tmp_path}/clip.avi: frame 0: {message}', f'{folder}/f0.png: {message}']
+    assert estimate(Blind(), inputs, out, settings) == expected
     assert focals(out) == [100.0] * 4  # the median of 50 + 20, 40, 60, 80
+    assert count_frames(out / 'clip_depth.mp4') == 9
+    depths = [np.load(out / 'clip' / f'{index:06d}.npz')['depth_m'] for index in range(9)]
+    assert [bool(np.isfinite(depth_m).all()) for depth_m in depths] == [False] + [True] * 8
+    again = Blind()
+    assert estimate(again, inputs, out, settings) == expected and not again.focals
+
+
+def test_a_shorter_video_leaves_no_frame_of_the_longer_one(tmp_path):
+    out, settings = tmp_path / 'out', Settings('w', formats=('npz', 'png16'))
+    for frames in (9, 4):
+        make_video(tmp_path / 'clip.avi', frames)
+        assert estimate(Estimator(), [tmp_path / 'clip.avi'], out, settings) == []
+        found = sorted(path.name for path in (out / 'clip').iterdir())
+        assert found == sorted(
+            f'{index:06d}{ending}'
+            for index in range(frames)
+            for ending in ('.json', '.npz', '_mm.png')
+        )
+
+
+@pytest.mark.parametrize('ending', ['.avi', '.mkv'])
+def test_a_video_that_is_cut_off_is_done_as_far_as_it_goes_and_told(tmp_path, ending):
+    path = tmp_path / f'clip{ending}'
+    write_noise(path, frames=20)
+    assert measure_video(path) == (20, 0.0)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    frames, missing_s = measure_video(path)
+    assert 5 < frames < 15 and missing_s == pytest.approx((20 - frames) / 10.0)
+    (failure,) = estimate(Estimator(), [path], tmp_path / 'out', Settings('w'))
+    assert f'{path}: the last {missing_s:.1f} s' in failure and 'cut off' in failure
+    assert count_frames(tmp_path / 'out' / 'clip_depth.mp4') == frames
+
+
+def test_names_that_are_not_utf_8_are_refused(folder, tmp_path):
+    name = os.fsdecode(b'caf\xe9')
+    for ending in ('.png', '.avi'):
+        (tmp_path / f'{name}{ending}').write_bytes(b'')
+    inputs = [tmp_path / f'{name}.png', folder, tmp_path / f'{name}.avi']
+    failures = estimate(Estimator(), inputs, tmp_path / 'out', Settings('w'))
+    assert len(failures) == 2 and all('not UTF-8: rename it' in failure for failure in failures)
+    assert len(list((tmp_path / 'out').glob('*.npz'))) == 5
+    with pytest.raises(WriteError, match='not UTF-8'):
+        estimate(Estimator(), [folder], tmp_path / name, Settings('w'))
+
+
+def test_a_file_in_the_place_of_a_folder_of_frames_is_told_before_anything_is_computed(tmp_path):
+    make_video(tmp_path / 'clip.avi')
+    (tmp_path / 'out').mkdir()
+    (tmp_path / 'out' / 'clip').write_text('')
+    with pytest.raises(WriteError, match='out/clip is a file, and .*clip.avi would take its place'):
+        estimate(None, [tmp_path / 'clip.avi'], tmp_path / 'out', Settings('w', formats=('npz',)))
 
 
 def test_weights_are_not_loaded_for_files_that_are_not_there(tmp_path):

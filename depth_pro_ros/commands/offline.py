@@ -52,6 +52,8 @@ def run_estimate(args: argparse.Namespace) -> int:
     from depth_pro_ros.offline.estimate import estimate_files
     from depth_pro_ros.offline.run import Settings
 
+    if args.per_frame_focal and args.focal_px:
+        raise ValueError('--focal-px is of every frame: leave --per-frame-focal out')
     formats = tuple(args.format) if args.format else None
     settings = Settings(args.weights, args.focal_px, args.per_frame_focal, formats)
     return report(estimate_files(lambda: load(args), args.inputs, args.output, settings))

@@ -19,9 +19,9 @@ from depth_pro_ros.offline.outputs import (
     read_record,
 )
 from depth_pro_ros.offline.pictures import estimate_pictures
-from depth_pro_ros.offline.run import Records, Run, Settings, failed
-from depth_pro_ros.offline.summary import Summary
-from depth_pro_ros.offline.video import count_frames
+from depth_pro_ros.offline.run import Records, Run, Settings, failed, failures_of
+from depth_pro_ros.offline.summary import Record, Summary
+from depth_pro_ros.offline.video import measure_video
 from depth_pro_ros.offline.videos import VideoFiles, estimate_video
 
 
@@ -39,18 +39,20 @@ def estimate_files(
     cannot be written at all, or a result would overwrite an input or the result of another one.
     """
     check_formats(settings.formats or ())
+    if not is_utf8(output):
+        raise WriteError(f'{output}: the name is not UTF-8: choose another --output')
     prepare_folder(output)
     clips, failures = find_clips(inputs, output)
     check_names(clips, output, settings.formats)
-    clips, lengths, unreadable = measure(clips)
+    clips, lengths, records = measure(clips, failures)
     estimated = estimate_clips(load, clips, lengths, output, settings) if clips else ()
     summary = Summary(output / 'summary.jsonl')
     try:
-        for record in itertools.chain(unreadable, estimated):
+        for record in itertools.chain(records, estimated):
             summary.add(record)
-            failures += [record['error']] if record['status'] == 'failed' else []
+            failures += failures_of(record)
         summary.close()
-    except WriteError as error:
+    except (WriteError, OSError) as error:
         failures.append(str(error))
     return failures
 
@@ -87,6 +89,8 @@ def check_names(clips: Sequence[Clip], output: Path, formats: Sequence[str] | No
                 owner = (read_record(path) or {}).get('input', 'something else')
                 if path.exists() and owner != source.key:
                     raise misplaced(source, path, f'belongs to {owner}')
+            if clip.is_video and formats and files.stem.is_file():
+                raise misplaced(source, files.stem, 'is a file')
 
 
 def misplaced(source: Source, path: Path, owner: str) -> WriteError:
@@ -96,24 +100,47 @@ def misplaced(source: Source, path: Path, owner: str) -> WriteError:
     )
 
 
-def measure(clips: Sequence[Clip]) -> tuple[list[Clip], list[int], Records]:
-    """Count the frames of each clip; records of missing files and empty videos come apart."""
+def measure(
+    clips: Sequence[Clip], failures: list[str]
+) -> tuple[list[Clip], list[int], list[Record]]:
+    """Count the frames of each clip; records of missing files and empty videos come apart.
+
+    Videos that seem to be cut off are told in `failures`; what is there of them is done.
+    """
     good, lengths, bad = [], [], []
     for clip in clips:
         first = clip.sources[0].path
         try:
             check_is_there(first)
-            length = count_frames(first) if clip.is_video else len(clip.sources)
+            length, missing_s = len(clip.sources), 0.0
+            if clip.is_video:
+                length, missing_s = measure_video(first)
         except ImageError as error:
             bad.append(failed(first, error))
         else:
             good.append(clip)
             lengths.append(length)
-    return good, lengths, iter(bad)
+            if missing_s:
+                failures.append(
+                    f'{first}: the last {missing_s:.1f} s have no frame that can be decoded; the '
+                    'file seems to be cut off'
+                )
+    return good, lengths, bad
+
+
+def is_utf8(path: Path) -> bool:
+    """Tell whether a name can be given to libraries that know UTF-8 alone."""
+    try:
+        str(path.absolute()).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def check_is_there(path: Path) -> None:
-    """Raise ImageError where there is no file of that name."""
+    """Raise ImageError where there is no file of that name, or OpenCV would crash on the name."""
+    if not is_utf8(path):
+        raise ImageError(f'{path}: the name is not UTF-8: rename it')
     try:
         path.stat()
     except OSError as error:

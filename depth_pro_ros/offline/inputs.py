@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import glob
 import itertools
 import os
@@ -14,10 +15,12 @@ from pathlib import Path
 from PIL import Image
 
 from depth_pro_ros.images import PICTURES
+from depth_pro_ros.network.weights import file_stamp
 
 VIDEOS = {'.avi', '.m4v', '.mkv', '.mov', '.mp4', '.mpeg', '.mpg', '.ogv', '.ts', '.webm', '.wmv'}
-ENDINGS = {*PICTURES, '.pgm', '.ppm', *VIDEOS}
-"""File name endings that a folder is searched for."""
+ENDINGS = {*PICTURES, '.avif', '.gif', '.heic', '.heif', '.pgm', '.ppm', *VIDEOS}
+"""File name endings that a folder is searched for, though not every OpenCV reads all of them: it is
+better to say so than to pass a picture over."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,6 +34,11 @@ class Source:
     def key(self) -> str:
         """Tell it from all other files, wherever the command is run."""
         return file_key(self.path)
+
+    @functools.cached_property
+    def stamp(self) -> str:
+        """Tell what the file holds from what it may hold later. Raises OSError."""
+        return file_stamp(self.path)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,19 +68,24 @@ def find_clips(inputs: Sequence[str | Path], output: Path) -> tuple[list[Clip], 
     failures = []
     for given in inputs:
         found = expand(Path(given))
+        results = {path for path in found if path != Path(given) and lies_in(path, output)}
         if not found:
             failures.append(f'{given}: no pictures or videos there')
-        elif found != [Path(given)] and found[0].parent.resolve() == output.resolve():
+        elif len(results) == len(found):
             failures.append(
                 f'{given}: this is where results go, and they would be taken for pictures; '
                 'choose another --output'
             )
-        else:
-            paths |= dict.fromkeys(found)
+        paths |= dict.fromkeys(path for path in found if path not in results)
     clips: dict[object, list[Source]] = {}
     for path, name in zip(paths, unique_names(list(paths)), strict=True):
         clips.setdefault(clip_key(path), []).append(Source(path, name))
     return [Clip(tuple(sources)) for sources in clips.values()], failures
+
+
+def lies_in(path: Path, folder: Path) -> bool:
+    """Tell whether a file lies right in a folder."""
+    return path.parent.resolve() == folder.resolve()
 
 
 def expand(given: Path) -> list[Path]:
@@ -90,7 +103,7 @@ def expand(given: Path) -> list[Path]:
 def natural_order(path: Path) -> list[tuple[int, str]]:
     """Sort by the numbers in a name: frame_9 before frame_10."""
     parts = re.split(r'(\d+)', str(path))
-    return [(int(part), '') if part.isdigit() else (-1, part) for part in parts]
+    return [(int(part), '') if part.isdecimal() else (-1, part) for part in parts]
 
 
 def clip_key(path: Path) -> object:

@@ -109,6 +109,12 @@ def write_result(stem: Path, formats: Sequence[str], result: Result) -> None:
         write(beside(stem, ending), result)
 
 
+def remove_results(stem: Path, formats: Sequence[str]) -> None:
+    """Remove what was made in another way, lest it lies beside what contradicts it."""
+    for name in formats:
+        beside(stem, WRITERS[name][0]).unlink(missing_ok=True)
+
+
 def have_all(stem: Path, formats: Sequence[str]) -> bool:
     """Tell whether every chosen format is there; files are whole once they have their name."""
     return all(beside(stem, WRITERS[name][0]).is_file() for name in formats)

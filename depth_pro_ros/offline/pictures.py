@@ -16,6 +16,8 @@ from depth_pro_ros.offline.outputs import (
     Result,
     all_formats,
     have_all,
+    read_record,
+    remove_results,
     vouches,
     write_record,
     write_result,
@@ -68,7 +70,7 @@ def estimate_picture(
     """Estimate one picture and write its files; the record comes last and says that all is done.
 
     before: the record of files of other formats that were made in the same way. Without it, an old
-    record goes before the first file is replaced, lest it vouches for the new ones.
+    record goes before the first file is replaced, and the files that it vouches for go, too.
     """
     watch = Stopwatch()
     rgb = read_picture(source.path)
@@ -78,7 +80,9 @@ def estimate_picture(
     prediction = run.estimator.predict(rgb, focal_px)
     result = Result(rgb, prediction, settled.colours_m if settled else None)
     if before is None:
+        outdated = read_record(run.record_path(source)) or {}
         run.record_path(source).unlink(missing_ok=True)
+        remove_results(run.output / source.name, outdated.get('formats', ()))
     write_result(run.output / source.name, formats, result)
     record = make_record(
         run, source, result.intrinsics, depth_range(prediction.depth_m), focal_source

@@ -61,14 +61,15 @@ class Run:
 
     def finished(self, source: Source, record_path: Path) -> Record | None:
         """Give the record of a file that was done before, the same way and not changed since."""
+        try:
+            stamp = source.stamp
+        except OSError:
+            return None
         record = read_record(record_path)
         if record is None or record.get('input') != source.key:
             return None
-        try:
-            is_newer = record_path.stat().st_mtime >= source.path.stat().st_mtime
-        except OSError:
-            return None
-        return record if is_newer and record.get('recipe') == self.recipe else None
+        made = record.get('input_stamp'), record.get('recipe')
+        return record if made == (stamp, self.recipe) else None
 
     def known_focal(self, path: Path) -> tuple[float | None, str]:
         """Give the focal length that is known of a picture, and who says so."""
@@ -91,6 +92,7 @@ def make_record(
     """Give what is worth knowing of a picture or video: its camera, and the range of its depth."""
     return {
         'input': source.key,
+        'input_stamp': source.stamp,
         'status': 'done',
         **dataclasses.asdict(camera),
         'fov_deg': fov_from_focal(camera.fx, camera.width),
@@ -106,6 +108,11 @@ def failed(path: Path, error: Exception) -> Record:
     message = str(error)
     named = message if str(path) in message else f'{path}: {message}'
     return {'input': file_key(path), 'status': 'failed', 'error': named}
+
+
+def failures_of(record: Record) -> list[str]:
+    """Give what failed in a file: all of it, or frames of a video."""
+    return [record['error']] if record['status'] == 'failed' else record.get('frame_errors', [])
 
 
 class Stopwatch:

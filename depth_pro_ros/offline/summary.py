@@ -17,7 +17,7 @@ class Summary:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._records: dict[str, Record] = {}
-        lines = path.read_text().splitlines() if path.is_file() else []
+        lines = path.read_text(errors='replace').splitlines() if path.is_file() else []
         for line in lines:
             try:
                 record = json.loads(line)

@@ -20,6 +20,8 @@ UNKNOWN_RATE_HZ = 1000.0
 """What FFmpeg tells of videos with milliseconds for time stamps, as browsers record them."""
 MOST_TICKS = 65535
 """MPEG-4's largest number of ticks in a second. OpenCV takes a power of ten times the rate."""
+MOST_MISSING = 0.1
+"""Of the duration of a whole video: its sound may be longer than its pictures."""
 MAX_PANE_PX = 1280
 """Longest side of the picture, and of its depth, in a video; decoders refuse very wide ones."""
 
@@ -29,9 +31,10 @@ def open_video(path: Path) -> cv2.VideoCapture:
     return cv2.VideoCapture(str(path.absolute()))
 
 
-def count_frames(path: Path) -> int:
-    """Count the frames by decoding them all: what a file says of itself is often wrong.
+def measure_video(path: Path) -> tuple[int, float]:
+    """Count the frames by decoding them all: what a file says of their number is often wrong.
 
+    Also gives the seconds that are missing of the duration that it tells, 0 where hardly any are.
     Raises ImageError for what is no video, or has no frames.
     """
     if not path.is_file():
@@ -42,12 +45,21 @@ def count_frames(path: Path) -> int:
             raise ImageError(f'{path}: not a video that OpenCV can read')
         grabbed = iter(video.grab, False)
         bar = tqdm(grabbed, f'counting {path.name}', unit='frame', leave=False, delay=1.0)
-        count = sum(1 for _ in bar)
+        ends_s = [video.get(cv2.CAP_PROP_POS_MSEC) * 1e-3 for _ in bar]
+        rate_hz, told = video.get(cv2.CAP_PROP_FPS), video.get(cv2.CAP_PROP_FRAME_COUNT)
     finally:
         video.release()
-    if not count:
+    if not ends_s:
         raise ImageError(f'{path}: a video without a frame that can be decoded')
-    return count
+    if not (ends_s[-1] > 0 and rate_hz > 0):
+        return len(ends_s), 0.0
+    missing_s = (told - 1.0) / rate_hz - ends_s[-1]
+    return len(ends_s), missing_s if missing_s > MOST_MISSING * told / rate_hz else 0.0
+
+
+def count_frames(path: Path) -> int:
+    """Count the frames as `measure_video` does."""
+    return measure_video(path)[0]
 
 
 def frame_rate(path: Path) -> float:

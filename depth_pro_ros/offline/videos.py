@@ -8,8 +8,11 @@ from functools import partial
 from pathlib import Path
 
 import cv2
+import numpy as np
+from numpy.typing import NDArray
 
-from depth_pro_ros.camera import Intrinsics
+from depth_pro_ros.camera import Intrinsics, fov_from_focal
+from depth_pro_ros.estimator import DepthPrediction
 from depth_pro_ros.images import write_aside
 from depth_pro_ros.offline.clip import Settled, samples, settle
 from depth_pro_ros.offline.inputs import Source
@@ -19,6 +22,7 @@ from depth_pro_ros.offline.outputs import (
     beside,
     have_all,
     read_record,
+    remove_results,
     vouches,
     write_record,
     write_result,
@@ -109,6 +113,8 @@ def settle_video(run: Run, source: Source, files: VideoFiles) -> Settled:
         write_record(files.unfinished, unfinished | {'formats': sorted(formats)})  # of all frames
         return Settled(**unfinished['clip'])
     before = run.finished(source, files.record)
+    if before is None:
+        remove_outdated(files)
     files.record.unlink(missing_ok=True)  # or it would vouch for files that are replaced now
     shutil.rmtree(files.parts, ignore_errors=True)  # made by other weights, or of another video
     files.parts.mkdir(parents=True)
@@ -118,6 +124,15 @@ def settle_video(run: Run, source: Source, files: VideoFiles) -> Settled:
     record = video_record(run, source, settled) | {'formats': all_formats(formats, before)}
     write_record(files.unfinished, record)
     return settled
+
+
+def remove_outdated(files: VideoFiles) -> None:
+    """Remove the files of frames that were made in another way, or of a longer video."""
+    record = read_record(files.record) or {}
+    for index in range(record.get('frames', 0)):
+        stem = files.frame_stem(index)
+        remove_results(stem, record.get('formats', ()))
+        beside(stem, '.json').unlink(missing_ok=True)
 
 
 def video_record(run: Run, source: Source, settled: Settled) -> Record:
@@ -131,11 +146,14 @@ def video_record(run: Run, source: Source, settled: Settled) -> Record:
         focal_source = 'network, frame by frame; this is the median'
     camera = Intrinsics.from_focal(settled.focal_px, width, height)
     record = make_record(run, source, camera, settled.colours_m, focal_source)
-    return record | {'clip': dataclasses.asdict(settled)}
+    return record | {'clip': dataclasses.asdict(settled), 'frame_errors': []}
 
 
 def estimate_frames(run: Run, source: Source, files: VideoFiles, settled: Settled) -> None:
-    """Estimate the frames that are not there yet; a frame's part comes after its files."""
+    """Estimate the frames that are not there yet; a frame's part comes after its files.
+
+    One without a finite answer has no known depth, and its error is in the record.
+    """
     formats = run.settings.formats or ()
     missing = {
         index
@@ -147,7 +165,11 @@ def estimate_frames(run: Run, source: Source, files: VideoFiles, settled: Settle
         files.stem.mkdir(exist_ok=True)
     per_frame = run.settings.per_frame_focal and run.settings.focal_px is None
     for index, rgb in read_frames(source.path, missing):
-        prediction = run.estimator.predict(rgb, None if per_frame else settled.focal_px)
+        try:
+            prediction = run.estimator.predict(rgb, None if per_frame else settled.focal_px)
+        except ArithmeticError as error:  # the other frames are worth having
+            note_error(files, f'{source.path}: frame {index}: {error}')
+            prediction = unknown_depth(rgb, settled.focal_px)
         result = Result(rgb, prediction, settled.colours_m)
         if formats:
             stem = files.frame_stem(index)
@@ -158,3 +180,16 @@ def estimate_frames(run: Run, source: Source, files: VideoFiles, settled: Settle
         jpeg = cv2.imencode('.jpg', cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), quality)[1].tobytes()
         write_aside(files.part(index), partial(Path.write_bytes, data=jpeg))
         run.bar.update()
+
+
+def note_error(files: VideoFiles, message: str) -> None:
+    """Add the error of a frame to the record of a video."""
+    record = read_record(files.unfinished) or {}
+    messages = {*record.get('frame_errors', ()), message}  # it may be there from before a cut
+    write_record(files.unfinished, record | {'frame_errors': sorted(messages)})
+
+
+def unknown_depth(rgb: NDArray[np.uint8], focal_px: float) -> DepthPrediction:
+    """Give the depth of a frame that nothing is known of: NaN."""
+    depth_m = np.full(rgb.shape[:2], np.nan, np.float32)
+    return DepthPrediction(depth_m, focal_px, fov_from_focal(focal_px, rgb.shape[1]), False)
