@@ -1,4 +1,4 @@
-"""Starts the depth_pro node and, with rviz:=true, a view of what it publishes.
+"""Starts the depth_pro node and, with rviz:=true, a view of what its first camera gives.
 
 Every parameter of the node is an argument. A value given as an argument wins over params_file,
 which wins over preset, which wins over the node's default. With `cameras` given, `image` and
@@ -122,8 +122,10 @@ def remappings(context: LaunchContext) -> list[tuple[str, str]]:
 
 
 def rviz(context: LaunchContext) -> Node:
-    """Gives RViz, with the absolute topics of its configuration moved into the namespace."""
+    """Gives RViz, with the absolute topics of its configuration moved to the first camera's."""
     config = shared('config', 'depth_pro.rviz')
+    cameras = yaml.safe_load(LaunchConfiguration('cameras').perform(context))
+    below = f'{cameras[0]}/' if any(cameras) else ''
     outputs = ('depth/image_color', 'depth/image', 'points')
     return Node(
         condition=IfCondition(LaunchConfiguration('rviz')),
@@ -133,7 +135,7 @@ def rviz(context: LaunchContext) -> Node:
         arguments=['-d', config, '-f', LaunchConfiguration('fixed_frame')],
         parameters=[clock(context)],
         remappings=[
-            ('/image', LaunchConfiguration('image')),
-            *((f'/depth_pro/{topic}', f'depth_pro/{topic}') for topic in outputs),
+            ('/image', [below, LaunchConfiguration('image')]),
+            *((f'/depth_pro/{topic}', f'depth_pro/{below}{topic}') for topic in outputs),
         ],
     )

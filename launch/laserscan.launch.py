@@ -1,7 +1,7 @@
 """Starts depth_pro with the preset for depthimage_to_laserscan, and that node beside it.
 
 The scan is in output_frame: give it a transform, with x ahead and z up.
-Every argument of depth_pro.launch.py is one of this file too.
+Every argument of depth_pro.launch.py but `cameras` is one of this file too.
 """
 
 from __future__ import annotations

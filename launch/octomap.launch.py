@@ -1,7 +1,7 @@
 """Starts depth_pro with the preset for octomap_server, and octomap_server beside it.
 
 It needs the transform from odom to the frame of the images at their stamps.
-Every argument of depth_pro.launch.py is one of this file too.
+Every argument of depth_pro.launch.py but `cameras` is one of this file too.
 """
 
 from __future__ import annotations

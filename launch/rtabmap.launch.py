@@ -2,7 +2,7 @@
 
 It needs the transforms from odom to base_link, which is its odometry, and on to the frame of the
 images, at their stamps.
-Every argument of depth_pro.launch.py is one of this file too.
+Every argument of depth_pro.launch.py but `cameras` is one of this file too.
 """
 
 from __future__ import annotations

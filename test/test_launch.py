@@ -144,3 +144,17 @@ def test_several_cameras_take_every_argument():
         assert f'{camera}/camera_info:={camera}/camera_info' in command
     text = Path(command[command.index('--params-file') + 1]).read_text()
     assert 'weights: other' in text and '- a' in text and '- b' in text
+
+
+@pytest.mark.parametrize('name', ['octomap', 'rtabmap', 'nvblox', 'laserscan'])
+def test_a_consumer_of_one_camera_refuses_named_ones(name):
+    with pytest.raises(RuntimeError, match='leave `cameras` out'):
+        launched(name, cameras='[front]')
+
+
+def test_rviz_shows_the_first_camera():
+    for cameras, below in (('[front, rear]', 'front/'), ("['']", '')):
+        nodes = launched('multi_camera', cameras=cameras, rviz='true').values()
+        (command,) = (command for node, command in nodes if node.node_package == 'rviz2')
+        assert f'/image:={below}image_raw' in command
+        assert f'/depth_pro/points:=depth_pro/{below}points' in command

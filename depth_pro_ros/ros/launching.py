@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import yaml
 from launch.actions import (
     IncludeLaunchDescription,
     OpaqueFunction,
@@ -49,10 +50,15 @@ def consumer(
 ) -> OpaqueFunction:
     """Gives a node that takes depth, in the namespace of depth_pro and of the same files and clock.
 
-    remappings: of its topics, to those of depth_pro.
+    remappings: of its topics, to those of depth_pro with a single camera without a name.
     """
 
     def start(context: LaunchContext) -> list[Node]:
+        if any(yaml.safe_load(LaunchConfiguration('cameras', default='[]').perform(context))):
+            raise RuntimeError(
+                f'{name} takes the depth of one camera without a name: leave `cameras` out, or use '
+                f'multi_camera.launch.py and start {name} beside it for each camera'
+            )
         own = LaunchConfiguration('params_file', default='').perform(context)
         sources = [preset, own, {'image_transport': 'raw'}, clock(context)]  # all of ours are raw
         return [
