@@ -89,6 +89,12 @@ def _product_seconds(dtype: torch.dtype, size: int = 768, rounds: int = 5) -> fl
     return min(seconds[1:])
 
 
+def keep_exact(device: torch.device, dtype: torch.dtype) -> None:
+    """Let fp32 on a GPU be fp32 in this process; cuDNN would take 10 bits of each mantissa."""
+    if device.type == 'cuda' and dtype == torch.float32:
+        torch.backends.cudnn.allow_tf32 = False
+
+
 class Transfers:
     """Brings arrays to a device and back, through pinned memory, which a GPU reaches by itself.
 
@@ -144,6 +150,15 @@ def keep_memory() -> None:
         library = ctypes.CDLL('libc.so.6')
         library.mallopt(M_MMAP_MAX, 0)
         library.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+
+
+def release_workspaces() -> None:
+    """Let go of the memory that cuBLAS keeps for each stream, once no CUDA graph is left.
+
+    Graphs hold it for as long as they live, and torch before 2.15 for ever.
+    """
+    if torch.cuda.is_initialized() and hasattr(torch._C, '_cuda_clearCublasWorkspaces'):
+        torch._C._cuda_clearCublasWorkspaces()
 
 
 def release_memory() -> None:

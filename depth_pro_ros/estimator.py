@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 import math
@@ -25,6 +26,7 @@ from depth_pro_ros.devices import (
     Transfers,
     choose_device,
     choose_precision,
+    keep_exact,
     keep_memory,
     precision_name,
     release_memory,
@@ -93,6 +95,7 @@ class DepthEstimator:
         self.pieces = choose_pieces(memory, device, network.config, dtype)
         folded = FoldedDepthPro(network.to(device)).eval()
         self.network = folded.to(device, dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        keep_exact(device, dtype)
         if device.type == 'cpu':
             release_memory()  # of what made the network
             keep_memory()
@@ -270,7 +273,7 @@ class DepthEstimator:
                 if smaller is None:
                     raise
             self.pieces = smaller
-            if self.device.type == 'cuda':
+            with contextlib.suppress(RuntimeError):  # as in Recordings
                 torch.cuda.empty_cache()
             logger.warning('out of memory: going on with tile batches of %d', smaller.tile_batch)
 

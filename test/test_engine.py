@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import weakref
 
 import numpy as np
 import pytest
@@ -93,6 +94,36 @@ def test_the_pauses_grow_and_begin_anew_after_a_success(tiny_weights, monkeypatc
     engine.estimator.predict = failing(RuntimeError('lost'))
     with pytest.raises(NetworkDownError, match='anew in 1 s'):
         engine.predict(rgb, None)
+
+
+def test_after_trouble_nothing_holds_the_network(tiny_weights, monkeypatch):
+    engine = Engine(NodeParameters(weights=tiny_weights, device='cpu'), Health('node'))
+    engine.load()
+    network = weakref.ref(engine.estimator.network)
+    held = []
+    monkeypatch.setattr(devices, 'release_memory', lambda: held.append(network() is not None))
+
+    def lost(*_):
+        try:
+            raise RuntimeError('CUDA error')
+        except RuntimeError as error:
+            raise RuntimeError('no depth') from error
+
+    network().head.register_forward_hook(lost)
+    with pytest.raises(NetworkDownError):
+        engine.predict(np.zeros((24, 32, 3), np.uint8), None)
+    assert held == [False]
+
+    def warm_up(estimator):
+        nonlocal network
+        network = weakref.ref(estimator.network)
+        raise OutOfMemoryError('too little memory')
+
+    monkeypatch.setattr(DepthEstimator, 'warm_up', warm_up)
+    engine.forget()
+    with pytest.raises(NetworkDownError, match='too little memory'):
+        engine.predict(np.zeros((24, 32, 3), np.uint8), None)
+    assert held[-1] is False
 
 
 def test_a_picture_that_cannot_be_used_is_no_trouble(tiny_weights):

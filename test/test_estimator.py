@@ -310,3 +310,12 @@ def test_gpu_agrees_with_the_cpu(tiny_weights):
     assert gpu.precision == 'fp16'
     inverse, expected = 1 / gpu.predict(rgb, 200.0).depth_m, 1 / exact.depth_m
     assert np.median(np.abs(inverse - expected)) < 5e-3 * expected.mean()
+
+
+def test_fp32_on_a_gpu_is_exact(monkeypatch):
+    monkeypatch.setattr(torch.backends.cudnn, 'allow_tf32', True)
+    module.keep_exact(torch.device('cuda'), torch.float16)
+    module.keep_exact(torch.device('cpu'), torch.float32)
+    assert torch.backends.cudnn.allow_tf32
+    module.keep_exact(torch.device('cuda:1'), torch.float32)
+    assert not torch.backends.cudnn.allow_tf32

@@ -6,6 +6,7 @@ import gc
 import logging
 import math
 import time
+import traceback
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,6 +26,16 @@ FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0
 
 class NetworkDownError(RuntimeError):
     """The network does not work at present; diagnostics say why."""
+
+
+def let_go(error: BaseException) -> None:
+    """Let the frames that an error came through let go of what they hold: network and maps."""
+    chain: list[BaseException] = []
+    link: BaseException | None = error
+    while link is not None and link not in chain:
+        chain.append(link)
+        traceback.clear_frames(link.__traceback__)
+        link = link.__cause__ or link.__context__
 
 
 class Engine:
@@ -70,8 +81,9 @@ class Engine:
         self.estimator = None
         gc.collect()
         try:
-            from depth_pro_ros.devices import release_memory
+            from depth_pro_ros.devices import release_memory, release_workspaces
 
+            release_workspaces()
             release_memory()
         except Exception as error:  # a lost device refuses this
             logger.warning(f'the memory of the network is not given back: {error}')
@@ -88,6 +100,7 @@ class Engine:
         except ValueError:
             raise
         except Exception as error:
+            del estimator
             raise self._give_up(error) from error
         self._pause_s, self._troubles = FIRST_PAUSE_S, 0
         self._health.trouble = None
@@ -116,5 +129,6 @@ class Engine:
         self._troubles += 1
         self._health.troubles = self._troubles
         logger.error(self._health.trouble)
+        let_go(error)
         self.free()
         return NetworkDownError(self._health.trouble)
