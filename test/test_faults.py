@@ -357,6 +357,22 @@ def test_any_number_of_causes_of_trouble_fills_no_memory():
     assert health.statuses()[-1].name.startswith('node: cause')
 
 
+def test_a_problem_of_every_frame_of_a_slow_computer_stays_in_sight(monkeypatch):
+    from depth_pro_ros.ros.diagnostics import LONGEST_MEMORY_S, MEMORY_S, Health
+
+    health, now = Health('node'), 0.0
+    monkeypatch.setattr('depth_pro_ros.ros.diagnostics.time.monotonic', lambda: now)
+    assert health.problem('stale', 'old')
+    now = 1.5 * MEMORY_S
+    assert health.problem('stale', 'old')  # it might have been over
+    for _ in range(3):
+        now += 1.4 * MEMORY_S
+        assert health.statuses()[0].message == 'old'
+        health.problem('stale', 'old')
+    now += LONGEST_MEMORY_S
+    assert health.statuses()[0].message != 'old'
+
+
 def test_a_pause_does_not_count_as_a_low_rate(monkeypatch):
     from depth_pro_ros.ros.diagnostics import Health
 

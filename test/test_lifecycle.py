@@ -34,14 +34,15 @@ from ros_helpers import (
 from sensor_msgs.msg import CameraInfo
 
 from depth_pro_ros.ros.engine import FIRST_PAUSE_S
+from depth_pro_ros.ros.node import DepthProNode
 
 CYCLES = 10
 
 
 def change(peer: Peer, name: str) -> bool:
-    """Ask for a transition, such as 'configure'."""
-    number = getattr(Transition, f'TRANSITION_{name.upper()}')
-    return peer.call(ChangeState, 'change_state', transition=Transition(id=number)).success
+    """Ask for a transition, such as 'configure', which on a GPU may compile kernels first."""
+    transition = Transition(id=getattr(Transition, f'TRANSITION_{name.upper()}'))
+    return peer.call(ChangeState, 'change_state', 120.0, transition=transition).success
 
 
 def state(peer: Peer) -> int:
@@ -50,7 +51,8 @@ def state(peer: Peer) -> int:
 
 def test_ten_cycles_give_all_memory_back(tiny_weights):
     """In a process of its own: what other tests leave behind comes and goes."""
-    flags = ['-p', f'weights:={tiny_weights}', '-p', 'autostart:=false']
+    values = f'weights:={tiny_weights}', 'device:=cpu', 'autostart:=false'
+    flags = [word for value in values for word in ('-p', value)]
     command = [sys.executable, '-m', 'depth_pro_ros.ros.main', '--ros-args', *flags]
     process, began = subprocess.Popen(command), time.monotonic()
     samples = []
@@ -213,6 +215,19 @@ def test_an_activation_that_fails_is_said_and_ends_a_node_that_starts_by_itself(
         assert 'cannot subscribe' in str(node.failure) and 'nonsense' in str(node.failure)
         status = wait_until(lambda: peer.diagnostics().get('depth_pro: network'))
         assert status[0] == 2 and 'nonsense' in status[1]
+
+
+def test_a_transition_that_raises_is_said_and_ends_a_node_that_starts_by_itself(
+    tiny_weights, monkeypatch, capfd
+):
+    def wait(node, is_done):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(DepthProNode, '_wait', wait)
+    with running_node(tiny_weights) as (node, _):
+        assert "can't start new thread" in str(node.failure)
+        monkeypatch.undo()
+    assert "on_configure: RuntimeError: can't start new thread" in capfd.readouterr().err
 
 
 def test_an_activation_that_fails_under_a_manager_can_be_tried_again(tiny_weights):

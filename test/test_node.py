@@ -31,7 +31,7 @@ from test_messages import image as image_of
 
 from depth_pro_ros.camera import limit_depth
 from depth_pro_ros.estimator import DepthEstimator
-from depth_pro_ros.ros import diagnostics
+from depth_pro_ros.ros import diagnostics, stream
 from depth_pro_ros.ros import messages as messages_module
 from depth_pro_ros.ros.messages import as_bytes
 
@@ -216,6 +216,32 @@ def test_a_calibration_that_never_comes_keeps_no_image_for_long(tiny_weights):
         peer.image.publish(rgb_message(picture(160, 120), 1))
         wait_until(lambda: len(peer.received['info']) == 2)
         assert time.monotonic() - began < 0.9
+
+
+def test_a_calibration_that_is_announced_and_never_comes_is_reported(tiny_weights, monkeypatch):
+    monkeypatch.setattr(stream, 'SILENCE_S', 0.5)
+    with running_node(tiny_weights, wanted=('info',)) as (_, peer):
+        time.sleep(0.6)
+        peer.image.publish(rgb_message(picture(160, 120)))
+        wait_until(lambda: peer.received['info'])
+        assert 'depth_pro: camera_info' not in peer.diagnostics()  # nobody publishes any
+        assert peer.info
+        peer.create_timer(0.1, lambda: peer.image.publish(rgb_message(picture(160, 120))))
+        level, message, _ = wait_until(lambda: peer.diagnostics().get('depth_pro: camera_info'))
+        assert level == 1 and 'nothing came on /camera_info' in message
+        assert 'qos_overrides./camera_info.subscription.durability: transient_local' in message
+
+
+def test_a_calibration_of_another_frame_is_reported(tiny_weights):
+    with running_node(tiny_weights, wanted=('info',)) as (_, peer):
+        info = calibrated()
+        info.header.frame_id = 'infra_optical_frame'
+        peer.info.publish(info)
+        time.sleep(0.1)
+        peer.image.publish(rgb_message(picture(160, 120)))
+        _, message, _ = wait_until(lambda: peer.diagnostics().get('depth_pro: camera_info'))
+        assert "frame 'infra_optical_frame', the image of 'camera_0_optical_frame'" in message
+        assert wait_until(lambda: peer.received['info'])[0].k[0] == 125.0
 
 
 def test_with_a_known_focal_length_camera_info_alone_needs_no_network(tiny_weights):

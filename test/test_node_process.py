@@ -69,6 +69,19 @@ def test_a_signal_ends_the_node_within_two_seconds(start, tiny_weights, stop, mo
     assert process.returncode == 0 and 'Traceback' not in output, output
 
 
+def test_a_signal_just_before_rclpy_listens_to_signals_ends_the_node(tiny_weights):
+    code = (
+        'import os, signal, sys, rclpy\n'
+        'from depth_pro_ros.ros.run import run\n'
+        'init = rclpy.init\n'
+        'rclpy.init = lambda: (os.kill(os.getpid(), signal.SIGTERM), init())\n'
+        f"sys.argv += ['--ros-args', '-p', 'weights:={tiny_weights}']\n"
+        'sys.exit(run())'
+    )
+    ended = subprocess.run([sys.executable, '-c', code], capture_output=True, timeout=60)
+    assert ended.returncode == 0 and b'loading' not in ended.stderr, ended.stderr
+
+
 def test_a_node_that_ended_leaves_no_shared_memory_and_is_seen_no_more(start, tiny_weights):
     context = rclpy.Context()
     rclpy.init(context=context)
@@ -136,14 +149,17 @@ def test_a_signal_in_the_middle_of_an_inference_too(start, stop):
         ),
         ({'scan_pose': '[0.1, 0]'}, "Couldn't parse parameter override rule"),
         ({QOS + 'depth': 'many'}, "expecting type 'INTEGER'"),
+        ({'use_sim_time': 'maybe'}, "Trying to set parameter 'use_sim_time' to 'maybe'"),
     ],
     ids=str,
 )
 def test_a_wrong_parameter_ends_in_one_line(start, tiny_weights, parameters, message):
+    before = segments()
     process = start(**({'weights': tiny_weights} | parameters))
     output = process.finish()
     assert process.returncode == 1
     assert message in output and 'Traceback' not in output
+    assert segments() <= before  # a supervisor that tries again and again fills no memory
 
 
 def test_memory_stays_flat_and_drops_are_counted_under_200_hz(tiny_weights):

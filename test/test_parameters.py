@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from depth_pro_ros.ros.parameters import NodeParameters, ParameterError, specs
+from depth_pro_ros.ros.parameters import NodeParameters, ParameterError, misspelt, specs
 
 ROOT = Path(__file__).parents[1]
 NAMES = {
@@ -94,3 +94,8 @@ def test_a_whole_number_is_taken_for_a_float():
 def test_defaults_are_allowed_values():
     defaults = dataclasses.asdict(NodeParameters())
     assert dataclasses.asdict(NodeParameters().updated(defaults)) == defaults
+
+
+def test_names_that_are_nearly_a_parameter_are_told():
+    given = ['max_dept', 'max_depth', 'use_sim_time', 'robot_radius', 'qos_overrides./image.depth']
+    assert misspelt(given) == ["there is no parameter 'max_dept': is max_depth meant?"]

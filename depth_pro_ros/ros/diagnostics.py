@@ -20,6 +20,8 @@ RECENT_S = 30.0
 """How old such a frame may be, lest a pause counts; two are kept, for what is slower than that."""
 MEMORY_S = 10.0
 """How long a problem is reported after it was last seen."""
+LONGEST_MEMORY_S = 60.0
+"""The same of what comes back less often, such as with every frame of a slow computer."""
 MAX_PROBLEMS = 32
 """Causes that are kept, so that no peer can fill the memory with new ones."""
 
@@ -33,6 +35,7 @@ class Problem:
     seen_s: float
     logged_s: float
     count: int = 1
+    memory_s: float = MEMORY_S
 
 
 class Health:
@@ -85,10 +88,10 @@ class Health:
             images = len(self._arrivals)
             return self._arrivals.count(False) / images if images >= ENOUGH else 0.0
 
-    def frames_lost(self, count: int = 1) -> None:
-        """Count images that will not be answered."""
+    def frame_lost(self) -> None:
+        """Count an image that will not be answered."""
         with self._lock:
-            self.frames_dropped += count
+            self.frames_dropped += 1
 
     def frame_out(self, latency_s: float, age_s: float) -> None:
         """Count an answered image, with its time in the worker and the age of its stamp."""
@@ -108,11 +111,14 @@ class Health:
         now = time.monotonic()
         with self._lock:
             known = self._problems.get(cause)
-            if known is None or now - known.seen_s > MEMORY_S:
+            gap_s = 0.0 if known is None else now - known.seen_s
+            memory_s = min(max(MEMORY_S, 2.0 * gap_s), LONGEST_MEMORY_S)
+            if known is None or gap_s > known.memory_s:
                 self._forget(now)
-                self._problems[cause] = Problem(level, message, now, now)
+                self._problems[cause] = Problem(level, message, now, now, memory_s=memory_s)
                 return True
             known.level, known.message, known.seen_s = level, message, now
+            known.memory_s = memory_s
             known.count += 1
             if due := now - known.logged_s > MEMORY_S:
                 known.logged_s = now
@@ -138,7 +144,7 @@ class Health:
                 self._problems['network'].seen_s = -math.inf
             problems = {
                 cause: dataclasses.replace(problem)
-                if now - problem.seen_s <= MEMORY_S
+                if now - problem.seen_s <= problem.memory_s
                 else dataclasses.replace(problem, level=OK, message='not any more')
                 for cause, problem in sorted(self._problems.items())
             }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 import time
 from collections.abc import Callable
@@ -17,28 +18,52 @@ from std_msgs.msg import Header
 
 from depth_pro_ros.ros.diagnostics import ERROR, Health
 from depth_pro_ros.ros.distributions import answer_refused_transitions
-from depth_pro_ros.ros.engine import Engine, NetworkDownError
-from depth_pro_ros.ros.parameters import ParameterError, declare
+from depth_pro_ros.ros.engine import Engine, NetworkDownError, let_go
+from depth_pro_ros.ros.parameters import ParameterError, declare, misspelt
 from depth_pro_ros.ros.services import Services
 from depth_pro_ros.ros.stream import CameraStream, Frame
 from depth_pro_ros.ros.worker import Deliver, Estimate, Mailbox, Worker
 
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
+Transition = Callable[['DepthProNode', LifecycleState], TransitionCallbackReturn]
 TICK_S = 1.0
 """Between diagnostics."""
 SIGNAL_S = 0.1
 """How soon a transition that waits notices a signal."""
 
 
+def told(transition: Transition) -> Transition:
+    """Tell what a transition raises, which rclpy swallows."""
+
+    @functools.wraps(transition)
+    def run(node: DepthProNode, state: LifecycleState) -> TransitionCallbackReturn:
+        try:
+            return transition(node, state)
+        except Exception as error:
+            node.tell(transition.__name__, error)
+            raise
+
+    return run
+
+
 class DepthProNode(LifecycleNode):
     """A managed node: configured it has loaded the network, active it receives images.
 
-    Callbacks run on the executor's thread and never wait for an inference; a worker thread, which
-    lives while the node is configured, does all that touches the network.
+    Callbacks run on the executor's thread and never wait for an inference, but for the transitions
+    that load and give up the network; a worker thread, which lives while the node is configured,
+    does all that touches it.
     """
 
     def __init__(self, **options: Any) -> None:
+        """Raises ParameterError, and of parameters that every node has, rclpy's own."""
         super().__init__('depth_pro', **options)
+        try:
+            self._set_up()
+        except BaseException:
+            self.destroy_node()  # its shared memory would outlive the process
+            raise
+
+    def _set_up(self) -> None:
         answer_refused_transitions(self)
         self.parameters = declare(self)
         self.add_on_set_parameters_callback(self._set_parameters)
@@ -75,8 +100,7 @@ class DepthProNode(LifecycleNode):
         self._unsubscribe('the node was stopped')
         if self._worker is not None:
             self._worker.stop()
-            self._worker.join(timeout_s)
-        if self._worker is None or not self._worker.is_alive():
+        if self._worker is None or self._worker.ended(timeout_s):
             self.destroy_node()
 
     def destroy_node(self) -> None:
@@ -91,9 +115,10 @@ class DepthProNode(LifecycleNode):
         if self.trigger_configure() != SUCCESS or self.trigger_activate() != SUCCESS:
             self.failure = self._start_error
 
+    @told
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load the network; takes as long as that does."""
-        for sentence in self.parameters.unused():
+        for sentence in (*self.parameters.unused(), *misspelt(self._parameter_overrides)):
             self.get_logger().warning(sentence)
         self.get_logger().info(f'loading weights: {self.parameters.weights}')
         self._show('loading the network')
@@ -110,13 +135,8 @@ class DepthProNode(LifecycleNode):
             period_s=self._period_s,
         )
         self._worker.start()
-        ticked_s = time.monotonic()
-        while not self._loaded.wait(SIGNAL_S):
-            if not self.context.ok():
-                return FAILURE
-            if time.monotonic() - ticked_s >= TICK_S:
-                ticked_s = time.monotonic()
-                self._tick()
+        if not self._wait(lambda: self._loaded.wait(SIGNAL_S)):
+            return FAILURE
         if self._start_error is not None:
             self._show('unconfigured')
             if not self.parameters.autostart:
@@ -144,6 +164,7 @@ class DepthProNode(LifecycleNode):
         self.get_logger().info(f'ready: {wait}')
         return SUCCESS
 
+    @told
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Receive and publish nothing any more; the network stays loaded."""
         self.active = False
@@ -151,12 +172,14 @@ class DepthProNode(LifecycleNode):
         self._show('inactive')
         return SUCCESS
 
+    @told
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Give back the network's memory and forget what was learned of the cameras."""
         self._release()
         self._show('unconfigured')
         return SUCCESS
 
+    @told
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Stop in whatever state the node is."""
         self._release()
@@ -172,16 +195,32 @@ class DepthProNode(LifecycleNode):
     def _release(self) -> None:
         self.active = False
         self._unsubscribe('the node was stopped')
-        if self._worker is not None:
-            self._worker.stop()
-            while self._worker.is_alive() and self.context.ok():
-                self._worker.join(SIGNAL_S)
+        if (worker := self._worker) is not None:
+            worker.stop()
+            self._wait(lambda: worker.ended(SIGNAL_S))
             self._worker = None
         self.engine.forget()
         for stream in self.streams.values():
             stream.forget()
 
+    def _wait(self, is_done: Callable[[], bool]) -> bool:
+        """Wait for the worker, with diagnostics meanwhile; False where a signal comes first."""
+        ticked_s = time.monotonic()
+        while not is_done():
+            if not self.context.ok():
+                return False
+            if time.monotonic() - ticked_s >= TICK_S:
+                ticked_s = time.monotonic()
+                self._tick()
+        return True
+
     # Executor's thread: nothing here waits for the network
+
+    def tell(self, transition: str, error: Exception) -> None:
+        """Log the error of a transition; the process ends with it where the node starts itself."""
+        if self.context.ok():  # otherwise a signal took it away from under a call
+            self._start_error = error
+            self.get_logger().error(f'{transition}: {type(error).__name__}: {error}')
 
     def _show(self, state: str) -> None:
         """Tell the diagnostics of the node and of each camera."""
@@ -215,7 +254,7 @@ class DepthProNode(LifecycleNode):
 
     def _drop_waiting(self, reason: str) -> None:
         for stream, frame in self._mailbox.clear().items():
-            stream.health.frames_lost()
+            stream.health.frame_lost()
             self._control.frame_done(stream.name, frame, reason)
 
     def unsubscribe_if_disabled(self) -> None:
@@ -269,6 +308,7 @@ class DepthProNode(LifecycleNode):
         self._loaded.set()
 
     def _fail(self, error: Exception) -> None:
+        let_go(error)
         if self._loaded.is_set():
             self.failure = error
         self._start_error = error
@@ -289,7 +329,7 @@ class DepthProNode(LifecycleNode):
             return
         message = str(error) or type(error).__name__
         self._control.frame_done(stream.name, frame, message)
-        stream.health.frames_lost()
+        stream.health.frame_lost()
         if isinstance(error, NetworkDownError):
             return  # the engine reports it, once for all cameras
         cause = 'input' if isinstance(error, ValueError) else type(error).__name__

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import array
 import dataclasses
+import difflib
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -133,7 +134,8 @@ class NodeParameters:
     )
     camera_height_m: float = _parameter(
         0.0,
-        'height of the optical centre above the floor in metres, for scale_anchor: height',
+        'height of the optical centre of every camera above the floor in metres, for scale_anchor: '
+        'height',
         minimum=0.0,
         maximum=1000.0,
     )
@@ -271,6 +273,16 @@ def specs() -> dict[str, tuple[Any, Spec]]:
         )
         for field in dataclasses.fields(NodeParameters)
     }
+
+
+def misspelt(given: Iterable[str]) -> list[str]:
+    """Give a sentence for each name that is none of a parameter, but nearly."""
+    names = specs().keys()
+    return [
+        f"there is no parameter '{name}': is {near[0]} meant?"
+        for name in given
+        if name not in names and (near := difflib.get_close_matches(name, names, 1, 0.8))
+    ]
 
 
 def declare(node: Node) -> NodeParameters:

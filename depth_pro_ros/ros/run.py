@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import signal
 import sys
 
 import rclpy
+from rclpy.exceptions import ParameterException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 
 from depth_pro_ros.ros.diagnostics import ERROR
+from depth_pro_ros.ros.engine import let_go
 from depth_pro_ros.ros.node import DepthProNode
 from depth_pro_ros.ros.parameters import ParameterError
 
@@ -48,13 +51,17 @@ def spin_some(executor: SingleThreadedExecutor, node: DepthProNode) -> None:
 
 def run() -> int:
     """Run the node until Ctrl-C or SIGTERM (exit code 0) or a failure (1), and end the process."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: None)  # rclpy puts its own handlers before these
+    signals: list[int] = []
+    for number in (signal.SIGINT, signal.SIGTERM):  # rclpy puts its own handlers before these
+        signal.signal(number, lambda number, _: signals.append(number))
     try:
         rclpy.init()
     except RuntimeError as error:  # arguments that ROS cannot parse
         print(f'depth_pro_node: {error}', file=sys.stderr)
         return 1
+    if signals:  # before rclpy had its own
+        rclpy.try_shutdown()
+        return 0
     failure: Exception | None = None
     node: DepthProNode | None = None
     try:
@@ -67,8 +74,10 @@ def run() -> int:
         while rclpy.ok() and node.failure is None:
             spin_some(executor, node)
         failure = node.failure
-    except ParameterError as error:
+    except (ParameterError, ParameterException) as error:
         failure = error if rclpy.ok() else None  # a signal makes publishers fail, too
+        let_go(error)  # of a node that rclpy left half made, and its shared memory
+        gc.collect()
     except ExternalShutdownException:
         pass
     except Exception:

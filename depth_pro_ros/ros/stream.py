@@ -34,6 +34,10 @@ LOST_SHARE = 0.1
 EARLY_S = 1.0
 """How long images wait for the first CameraInfo, where somebody publishes it; a single one waits
 for the next tick, too."""
+INFO_COUNTS = ('auto', 'camera_info')
+"""Values of `intrinsics` with which CameraInfo is looked at."""
+APART_S = 60.0
+"""Age of an image from which on clocks that differ are more likely than a delay."""
 RECTIFIED = 'image_rect'
 """What image_proc calls its topics. Beside them is the camera_info of the raw image."""
 OUTDATED = 'the node was stopped, or time went back'
@@ -118,8 +122,9 @@ class CameraStream:
 
         self._put = put
         self._info = self._measured = self._early = None
-        self._heard_s, self._early_until_s = time.monotonic(), math.inf
-        self._looks_at_info = parameters.intrinsics in ('auto', 'camera_info')
+        self._since_s = self._heard_s = time.monotonic()
+        self._early_until_s = math.inf
+        self._looks_at_info = parameters.intrinsics in INFO_COUNTS
         self.topics.subscribe(
             parameters.image_transport == 'compressed',
             on_image,
@@ -150,13 +155,26 @@ class CameraStream:
         self._early = None
 
     def watch(self) -> None:
-        """Report a camera that sends nothing."""
-        silent_s = time.monotonic() - self._heard_s
+        """Report a camera that sends nothing, or no CameraInfo though it is announced."""
+        now_s = time.monotonic()
+        silent_s = now_s - self._heard_s
         if silent_s > SILENCE_S:
             self.warn(
                 'silence',
                 f'no image on {self.topics.image} for {silent_s:.0f} s: is the camera running, and '
                 'is that its topic?',
+            )
+        elif (
+            self._looks_at_info
+            and self._info is None
+            and now_s - self._since_s > SILENCE_S
+            and self.topics.has_info()
+        ):
+            topic = self.topics.info
+            self.warn(
+                'camera_info',
+                f'nothing came on {topic}, though it has a publisher: one that sends it once is '
+                f'heard with qos_overrides.{topic}.subscription.durability: transient_local',
             )
 
     def warn(self, cause: str, message: str) -> None:
@@ -185,6 +203,8 @@ class CameraStream:
         view = self._calibration.view(
             messages.rgb_from_message(frame.image), frame.info, parameters
         )
+        if frame.info is not None and parameters.intrinsics in INFO_COUNTS:
+            self._compare_frames(frame.image.header.frame_id, frame.info.header.frame_id)
         rectified = parameters.rectify or RECTIFIED in self.topics.image
         if frame.info is not None and is_distorted(frame.info) and not rectified:
             self.warn(
@@ -213,11 +233,22 @@ class CameraStream:
             reason = OUTDATED
         elif 0.0 < parameters.max_age_s < age_s:
             reason = f'a frame of {age_s:.2f} s is dropped (max_age_s {parameters.max_age_s:g})'
+            if age_s > APART_S:
+                reason += ': do the clocks differ? A bag or a simulation needs use_sim_time'
             self.warn('stale', reason)
         else:
             return None
-        self.health.frames_lost()
+        self.health.frame_lost()
         return reason
+
+    def _compare_frames(self, image: str, info: str) -> None:
+        """Report a CameraInfo that is of another frame than the image."""
+        if image and info and image != info:
+            self.warn(
+                'camera_info',
+                f"camera_info is of the frame '{info}', the image of '{image}': is it of the "
+                'same camera?',
+            )
 
     def _steady(
         self, view: View, frame: Frame, parameters: NodeParameters, wanted: set[str]
@@ -322,7 +353,7 @@ class CameraStream:
                     publish, wanted, header, depth_m, rgb, camera, parameters, self._clouds
                 )
         except OutdatedError as error:
-            self.health.frames_lost()
+            self.health.frame_lost()
             return str(error)
         self._account(header, started_s, parameters)
         return None

@@ -91,7 +91,12 @@ class CameraTopics:
 
     def has_info(self) -> bool:
         """Tell whether somebody publishes CameraInfo."""
-        return bool(self.inputs and self._node.count_publishers(self.inputs[0].topic_name))
+        return bool(self.inputs and self._node.count_publishers(self.info))
+
+    @property
+    def info(self) -> str:
+        """The resolved topic that CameraInfo comes on, while there are subscriptions."""
+        return str(self.inputs[0].topic_name)
 
     def wanted(self) -> set[str]:
         """Give the outputs that somebody subscribes to."""

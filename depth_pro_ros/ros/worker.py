@@ -151,9 +151,14 @@ class Worker(threading.Thread, Generic[Key, Item]):
         """Whether it has come."""
 
     def stop(self) -> None:
-        """Ask the thread to end after the items in progress; `join` waits for that."""
+        """Ask the thread to end after the items in progress."""
         self._stopping.set()
         self._mailbox.close()
+
+    def ended(self, timeout_s: float) -> bool:
+        """Wait for the thread to end, and tell whether it has."""
+        self.join(timeout_s)
+        return not self.is_alive()
 
     def run(self) -> None:
         """Work until stopped; called by the thread itself."""
