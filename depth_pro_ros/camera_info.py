@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from depth_pro_ros.camera import Intrinsics
 from depth_pro_ros.decoding import MessageError
-from depth_pro_ros.rectify import Rectifier, make_rectifier
+from depth_pro_ros.rectify import COEFFICIENTS, Rectifier
 
 
 class CameraInfoMessage(Protocol):
@@ -85,17 +85,25 @@ def rectifier_for_image(info: CameraInfoMessage, width: int, height: int) -> Rec
     model, distortion = info.distortion_model, list(info.d) or [0.0] * 4
     if not is_distorted(info):
         model, distortion = 'plumb_bob', [0.0] * 4  # whatever it is called
-    try:
-        return make_rectifier(
-            model,
-            distortion,
-            matrix(raw),
-            rotation,
-            matrix(rectified),
-            (width, height),
+    if len(distortion) not in COEFFICIENTS.get(model, ()):
+        raise MessageError(
+            f"camera_info: distortion model '{model}' with {len(distortion)} coefficients cannot "
+            f'be rectified; there are: {COEFFICIENTS}'
         )
-    except (ValueError, cv2.error) as error:
+    undistort = (
+        cv2.fisheye.initUndistortRectifyMap
+        if model == 'equidistant'
+        else cv2.initUndistortRectifyMap
+    )
+    size = width, height
+    try:
+        maps = undistort(
+            matrix(raw), np.array(distortion), rotation, matrix(rectified), size, cv2.CV_16SC2
+        )
+    except cv2.error as error:
         raise MessageError(f'camera_info: {error}') from error
+    seen = cv2.remap(np.full((height, width), 255, np.uint8), *maps, cv2.INTER_LINEAR)
+    return Rectifier((maps[0], maps[1]), seen < 255)
 
 
 def matrix(intrinsics: Intrinsics) -> NDArray[np.float64]:

@@ -23,31 +23,3 @@ class Rectifier:
     def __call__(self, rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Rectify an image (H, W, 3)."""
         return np.asarray(cv2.remap(rgb, *self.maps, cv2.INTER_LINEAR), np.uint8)
-
-
-def make_rectifier(
-    model: str,
-    distortion: list[float],
-    raw: NDArray[np.float64],
-    rotation: NDArray[np.float64],
-    rectified: NDArray[np.float64],
-    size: tuple[int, int],
-) -> Rectifier:
-    """Prepare the maps for images of `size` (width, height).
-
-    raw, rotation, rectified: 3x3 matrices, K, R and the left of P of a CameraInfo.
-    Raises ValueError for a distortion model that is not known.
-    """
-    if len(distortion) not in COEFFICIENTS.get(model, ()):
-        raise ValueError(
-            f"distortion model '{model}' with {len(distortion)} coefficients cannot be rectified; "
-            f'there are: {COEFFICIENTS}'
-        )
-    undistort = (
-        cv2.fisheye.initUndistortRectifyMap
-        if model == 'equidistant'
-        else cv2.initUndistortRectifyMap
-    )
-    maps = undistort(raw, np.array(distortion), rotation, rectified, size, cv2.CV_16SC2)
-    seen = cv2.remap(np.full(size[::-1], 255, np.uint8), *maps, cv2.INTER_LINEAR)
-    return Rectifier((maps[0], maps[1]), seen < 255)

@@ -14,9 +14,11 @@ from ros_helpers import header, picture
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from depth_pro_ros.camera import Intrinsics, unproject
+from depth_pro_ros.camera_info import intrinsics_for_image
+from depth_pro_ros.decoding import CHANNELS, MessageError
 from depth_pro_ros.point_cloud import ROWS
 from depth_pro_ros.ros import messages
-from depth_pro_ros.ros.messages import CHANNELS, MessageError, as_bytes
+from depth_pro_ros.ros.messages import as_bytes
 
 WIDTH, HEIGHT = 26, 18
 CAMERA = Intrinsics(3, 2, 2.0, 4.0, 1.0, 0.0)
@@ -293,28 +295,27 @@ def calibrated(**changes) -> CameraInfo:
 
 
 def test_camera_info_is_scaled_to_the_image():
-    info = messages.info_for_image(calibrated(), 320, 240)
-    assert (info.width, info.height) == (320, 240)
-    expected = [250, 0, 159.75, 0, 255, 119.75, 0, 0, 1]
-    np.testing.assert_allclose(info.k, expected)
-    np.testing.assert_allclose(np.reshape(info.p, (3, 4))[:, :3].ravel(), expected)
+    scaled = Intrinsics(320, 240, 250, 255, 159.75, 119.75)
+    assert intrinsics_for_image(calibrated(), 320, 240) == (scaled, scaled)
 
 
 def test_camera_info_of_the_same_size_is_kept_to_the_last_bit():
-    info = calibrated(d=[0.1, 0.2, 0.0, 0.0, 0.3])
-    assert messages.info_for_image(info, 640, 480) == info
+    p = [499.1, 0.0, 319.7, 0.0, 0.0, 509.3, 239.9, 0.0, 0.0, 0.0, 1.0, 0.0]
+    raw, rectified = intrinsics_for_image(calibrated(p=p), 640, 480)
+    assert raw == Intrinsics(640, 480, 500, 510, 320, 240)
+    assert rectified == Intrinsics(640, 480, 499.1, 509.3, 319.7, 239.9)
 
 
 def test_camera_info_without_projection_gets_one():
-    info = messages.info_for_image(calibrated(p=[0.0] * 12), 640, 480)
-    np.testing.assert_allclose(np.reshape(info.p, (3, 4))[:, :3].ravel(), info.k)
+    raw, rectified = intrinsics_for_image(calibrated(p=[0.0] * 12), 640, 480)
+    assert rectified == raw
 
 
 def test_camera_info_with_region_and_binning():
     info = calibrated(binning_x=2, binning_y=2)
     info.roi.x_offset, info.roi.y_offset, info.roi.width, info.roi.height = 100, 80, 400, 300
-    result = messages.info_for_image(info, 200, 150)
-    np.testing.assert_allclose(result.k, [250, 0, 109.75, 0, 255, 79.75, 0, 0, 1])
+    raw, _ = intrinsics_for_image(info, 200, 150)
+    assert raw == Intrinsics(200, 150, 250, 255, 109.75, 79.75)
 
 
 BAD_INFOS = {
@@ -330,4 +331,4 @@ BAD_INFOS = {
 def test_a_bad_camera_info_is_refused_with_the_reason(case):
     info, reason = BAD_INFOS[case]
     with pytest.raises(MessageError, match=reason):
-        messages.info_for_image(info, 640, 480)
+        intrinsics_for_image(info, 640, 480)

@@ -10,9 +10,14 @@ from numpy.typing import NDArray
 from sensor_msgs.msg import CameraInfo
 
 from depth_pro_ros.camera import Intrinsics
-from depth_pro_ros.camera_info import is_raw
+from depth_pro_ros.camera_info import (
+    intrinsics_for_image,
+    is_calibrated,
+    is_raw,
+    rectifier_for_image,
+)
+from depth_pro_ros.decoding import MessageError
 from depth_pro_ros.rectify import Rectifier
-from depth_pro_ros.ros import messages
 from depth_pro_ros.ros.parameters import NodeParameters
 
 
@@ -45,36 +50,38 @@ class Calibration:
         if parameters.intrinsics == 'fixed':
             return View(rgb, Intrinsics.from_focal(parameters.focal_px, width, height))
         required = parameters.intrinsics == 'camera_info'
-        if info is None or not messages.is_calibrated(info):
+        if info is None or not is_calibrated(info):
             if parameters.rectify:
                 self._warn('rectify', 'no calibration on camera_info: nothing is rectified')
             if required:
-                raise messages.MessageError(
+                raise MessageError(
                     'no calibration on camera_info, which intrinsics: camera_info needs; remap '
                     'camera_info, or set intrinsics to auto, fov or fixed'
                 )
             return View(rgb, None)
         try:
-            scaled = messages.info_for_image(info, width, height)
-        except messages.MessageError as error:
+            _, intrinsics = intrinsics_for_image(info, width, height)
+        except MessageError as error:
             if required:
                 raise
             self._warn('camera_info', f'{error}; the focal length is estimated instead')
             return View(rgb, None)
-        intrinsics = messages.intrinsics_from_info(scaled)
         if not (parameters.rectify and is_raw(info)):
             return View(rgb, intrinsics)
-        lens = lens_of(scaled)
+        lens = lens_of(info, width, height)
         if self._rectifier is None or self._rectifier_of != lens:
-            self._rectifier = messages.rectifier_from_info(scaled)
+            self._rectifier = rectifier_for_image(info, width, height)
             self._rectifier_of = lens
         return View(self._rectifier(rgb), intrinsics, self._rectifier.unseen)
 
 
-def lens_of(info: CameraInfo) -> tuple[object, ...]:
-    """Give all that a rectification depends on.
+def lens_of(info: CameraInfo, width: int, height: int) -> tuple[object, ...]:
+    """Give all that the rectification of images of a size depends on.
 
     Messages themselves cannot be compared: those of Humble take two matrices for equal where a
     single element is, as all zeros are.
     """
-    return (info.width, info.height, info.distortion_model, *info.d, *info.k, *info.r, *info.p)
+    roi = info.roi
+    region = roi.x_offset, roi.y_offset, roi.width, roi.height
+    sizes = width, height, info.width, info.height, *region
+    return (*sizes, info.distortion_model, *info.d, *info.k, *info.r, *info.p)

@@ -14,32 +14,11 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2, Poi
 from std_msgs.msg import Header
 
 from depth_pro_ros.camera import Intrinsics
-from depth_pro_ros.camera_info import (
-    intrinsics_for_image,
-    is_calibrated,
-    pinhole_fields,
-    rectifier_for_image,
-)
-from depth_pro_ros.decoding import CHANNELS, MessageError, rgb_from_compressed, rgb_from_image
+from depth_pro_ros.camera_info import pinhole_fields
+from depth_pro_ros.decoding import rgb_from_compressed, rgb_from_image
 from depth_pro_ros.point_cloud import FIELDS, POINT_STEP, pack_cloud
-from depth_pro_ros.rectify import Rectifier
 
 Message = TypeVar('Message', Image, CompressedImage, PointCloud2)
-
-__all__ = [
-    'CHANNELS',
-    'Clouds',
-    'MessageError',
-    'as_bytes',
-    'image_message',
-    'info_for_image',
-    'info_from_intrinsics',
-    'intrinsics_from_info',
-    'is_calibrated',
-    'rectifier_from_info',
-    'rgb_from_compressed',
-    'rgb_from_image',
-]
 
 
 def rgb_from_message(msg: Image | CompressedImage) -> NDArray[np.uint8]:
@@ -144,27 +123,3 @@ def info_from_intrinsics(header: Header, intrinsics: Intrinsics) -> CameraInfo:
 def stamp_s(header: Header) -> float:
     """Give the stamp of a header in seconds."""
     return float(header.stamp.sec) + header.stamp.nanosec * 1e-9
-
-
-def info_for_image(info: CameraInfo, width: int, height: int) -> CameraInfo:
-    """Give a camera's CameraInfo for images of a size: its region and binning applied, P filled.
-
-    Raises MessageError where it cannot belong to an image of that size.
-    """
-    raw, rectified = intrinsics_for_image(info, width, height)
-    result = info_from_intrinsics(info.header, rectified)
-    result.k = info_from_intrinsics(info.header, raw).k
-    result.distortion_model, result.d = info.distortion_model, info.d
-    if any(info.r):
-        result.r = info.r
-    return result
-
-
-def rectifier_from_info(info: CameraInfo) -> Rectifier:
-    """Prepare to rectify the images of a camera. Raises MessageError for an unknown lens."""
-    return rectifier_for_image(info, info.width, info.height)
-
-
-def intrinsics_from_info(info: CameraInfo) -> Intrinsics:
-    """Give the projection (P) of a CameraInfo, which is what clouds are made with."""
-    return Intrinsics(info.width, info.height, info.p[0], info.p[5], info.p[2], info.p[6])
