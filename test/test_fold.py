@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 
 import pytest
 import torch
@@ -116,10 +115,6 @@ def test_half_precision_is_rounded_once():
 
 
 @pytest.mark.official_size
-@pytest.mark.skipif(
-    'DEPTH_PRO_OFFICIAL_SIZE' not in os.environ,
-    reason='needs 12 GB and minutes; set DEPTH_PRO_OFFICIAL_SIZE=1',
-)
 def test_folding_at_the_official_size():
     network = lively_network(DepthProConfig.large())
     image = random(1, 3, 1536, 1536).tanh().float()

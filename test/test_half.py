@@ -6,8 +6,6 @@ So the operations that multiply are done in float32 here, of halves, and rounded
 
 from __future__ import annotations
 
-import os
-
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -63,9 +61,5 @@ def test_the_shipped_weights_in_half_precision():
 
 
 @pytest.mark.official_size
-@pytest.mark.skipif(
-    'DEPTH_PRO_OFFICIAL_SIZE' not in os.environ,
-    reason='needs 12 GB and minutes; set DEPTH_PRO_OFFICIAL_SIZE=1',
-)
 def test_the_official_size_in_half_precision():
     assert compare(lively_network(DepthProConfig.large()), torch.half, (1920, 1080))[0] < 1e-3

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 
 import pytest
 import torch
@@ -44,10 +43,6 @@ def test_equals_transformers_at_a_reduced_size(tmp_path):
 
 
 @pytest.mark.official_size
-@pytest.mark.skipif(
-    'DEPTH_PRO_OFFICIAL_SIZE' not in os.environ,
-    reason='needs 12 GB and minutes; set DEPTH_PRO_OFFICIAL_SIZE=1',
-)
 def test_equals_transformers_at_the_official_size(tmp_path):
     variation, depth, fov = parity(tmp_path, DepthProConfig.large())
     print(f'std/mean {variation:.3f}, depth {depth:.2e}, field of view {fov:.2e}')
@@ -60,22 +55,11 @@ CONFIGS = {'three ViTs': TINY, 'one ViT': TINY_SHARED, 'two scales': TWO_SCALES,
 
 
 @pytest.mark.parametrize('config', CONFIGS.values(), ids=CONFIGS)
-def test_tile_batches_change_nothing(config):
-    network = lively_network(config)
-    image = torch.rand(2, 3, config.image_size, config.image_size) * 2 - 1
-    whole = network(image)
-    assert whole.inverse_depth.shape == (2, 1, config.answer_size, config.answer_size)
-    for size in (1, 16):
-        parts = network(image, tile_batch=size)
-        torch.testing.assert_close(parts.inverse_depth, whole.inverse_depth, atol=1e-5, rtol=1e-4)
-        torch.testing.assert_close(parts.fov_deg, whole.fov_deg, atol=1e-4, rtol=1e-5)
-
-
-@pytest.mark.parametrize('config', CONFIGS.values(), ids=CONFIGS)
 def test_pictures_of_a_batch_do_not_mix(config):
     network = lively_network(config)
     images = torch.rand(2, 3, config.image_size, config.image_size) * 2 - 1
     together = network(images)
+    assert together.inverse_depth.shape == (2, 1, config.answer_size, config.answer_size)
     for index in range(2):
         alone = network(images[index : index + 1])
         torch.testing.assert_close(
@@ -90,8 +74,8 @@ def test_field_of_view_is_left_out_on_request():
     assert network(image, need_fov=False).fov_deg is None
 
 
-@pytest.mark.parametrize(('count', 'grid', 'overlap', 'size'), [(5, 24, 3, 96), (3, 24, 6, 48)])
-def test_merge_undoes_split(count, grid, overlap, size):
+@pytest.mark.parametrize(('count', 'grid', 'size'), [(5, 24, 96), (3, 24, 48)])
+def test_merge_undoes_split(count, grid, size):
     picture = torch.arange(2 * 3 * size * size, dtype=torch.float32).reshape(2, 3, size, size)
     tiles = split(picture, grid, count)
     assert tiles.shape == (count * count * 2, 3, grid, grid)

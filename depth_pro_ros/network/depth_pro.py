@@ -44,16 +44,13 @@ class DepthPro(nn.Module):
         self.head = DepthHead(config)
         self.fov = FovHead(config)
 
-    def forward(
-        self, image: Tensor, need_fov: bool = True, tile_batch: int | None = None
-    ) -> DepthProOutput:
+    def forward(self, image: Tensor, need_fov: bool = True) -> DepthProOutput:
         """Estimate depth and field of view.
 
         image: (B, 3, S, S) RGB in [-1, 1], S = config.image_size, stretched to a square.
         need_fov: False leaves the field-of-view head out.
-        tile_batch: ViT tiles computed at once (None: all); less is slower and smaller.
         """
-        encoding = self.encoder(image, tile_batch)
+        encoding = self.encoder(image)
         fused, lowest = self.decoder(encoding.features)
         fov_deg = self.fov(self.fov.look(encoding), lowest) if need_fov else None
         return DepthProOutput(self.head(fused), fov_deg)

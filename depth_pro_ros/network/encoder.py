@@ -48,16 +48,14 @@ class Encoder(nn.Module):
         """Those of the maps that tiles are merged to, finest level first."""
         return [getattr(self, name) for name in UPSAMPLERS if hasattr(self, name)]
 
-    def forward(self, x: Tensor, tile_batch: int | None = None) -> Encoding:
-        """Encode x (B, 3, S, S) in [-1, 1], at most `tile_batch` tiles at a time."""
+    def forward(self, x: Tensor) -> Encoding:
+        """Encode x (B, 3, S, S) in [-1, 1]."""
         batch, grid, tile = x.shape[0], self.config.grid, self.config.tile_size
         pyramid = [x, *(shrink(x, 2**i) for i in range(1, self.config.scales))]
         counts = self.config.tile_counts
         tiles = torch.cat([split(image, tile, n) for image, n in zip(pyramid, counts, strict=True)])
 
-        tokens, taken = self.patch_encoder.in_batches(
-            tiles, self.config.intermediate_blocks, tile_batch
-        )
+        tokens, taken = self.patch_encoder(tiles, self.config.intermediate_blocks)
         *tiled, coarse = tokens_to_map(tokens, grid).split([n * n * batch for n in counts])
         finest = counts[0] ** 2 * batch
         latent0, latent1 = (tokens_to_map(t[:finest], grid) for t in taken)

@@ -59,7 +59,8 @@ class FoldedDepthPro(nn.Module):
     ) -> DepthProOutput:
         """Estimate depth and field of view.
 
-        image, need_fov, tile_batch: as of `DepthPro`.
+        image, need_fov: as of `DepthPro`.
+        tile_batch: ViT tiles computed at once (None: all); less is slower and smaller.
         strip_rows: the finest level is computed in strips of so many of its S/2 rows, which costs
         2 * HALO rows more a strip and saves most of the decoder's memory; None: all at once.
         """

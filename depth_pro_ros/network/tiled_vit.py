@@ -66,7 +66,8 @@ class TiledViT(nn.Module):
     ) -> tuple[list[Tensor], list[Tensor]]:
         """Give the normed map of each image, and of the finest one the raw maps after `blocks`.
 
-        pyramid: images (B, 3, S, S), finest first. Maps are (B, C, S/16, S/16), channels last.
+        pyramid: images (B, 3, S, S), finest first. Maps are (B, C, S/p, S/p) of patches of p x p,
+        channels last.
         tile_batch: tiles computed at once, of all B together; None: all.
         """
         vit = self.vit

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
-import torch
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
@@ -41,16 +40,6 @@ class TokenViT(VisionTransformer):
             if index in blocks:
                 taken.append(x)
         return self.norm(x), taken
-
-    def in_batches(
-        self, x: Tensor, blocks: Sequence[int], size: int | None
-    ) -> tuple[Tensor, list[Tensor]]:
-        """Give what `forward` gives, at most `size` tiles at a time (None: all at once)."""
-        if size is None or size >= x.shape[0]:
-            return self(x, blocks)
-        parts = [self(chunk, blocks) for chunk in x.split(size)]
-        taken = [torch.cat([part[1][i] for part in parts]) for i in range(len(blocks))]
-        return torch.cat([part[0] for part in parts]), taken
 
 
 def tokens_to_map(tokens: Tensor, grid: int) -> Tensor:
