@@ -92,6 +92,9 @@ ODD = {
     'frame that is a path': headed(frame_id='../../../etc/passwd'),
     'frame with control characters': headed(frame_id='a\nb\tc\x1b[31m'),
     'big-endian flag': plain(is_bigendian=1, header=header(999)),
+    'as small as can be': rgb_message(picture(16, 16), 997),
+    'flat': rgb_message(picture(333, 17), 996),
+    'tall': rgb_message(picture(17, 333), 995),
     'more data than needed': plain(data=[1] * 5000, header=header(998)),
 }
 """Images that are answered all the same, with their header."""
@@ -134,12 +137,6 @@ def settled(node, count: int) -> bool:
     )
 
 
-def test_sixty_kinds():
-    kinds = [*BAD, *ODD, *ODD_INFOS, *LENSES, *BAD_COMPRESSED]
-    assert len(kinds) >= 60 + 15, len(kinds)
-    print(len(kinds), 'kinds of bad messages')
-
-
 def test_images(tiny_weights):
     with running_node(tiny_weights, wanted=('depth',)) as (node, peer):
         for index, (name, message) in enumerate(BAD.items()):
@@ -147,9 +144,14 @@ def test_images(tiny_weights):
             peer.image.publish(message)
             wait_until(lambda count=count: settled(node, count + 1))
             answers(peer, good(index), ['depth'])
-            assert node.health._problems['input'].count == index + 1, name
+            problem = node.health._problems['input']
+            assert problem.count == index + 1, name
+            assert BAD_IMAGES.get(name, (None, ''))[1] in problem.message
         for name, message in ODD.items():
-            assert answers(peer, message, ['depth'])[0].header == message.header, name
+            depth = answers(peer, message, ['depth'])[0]
+            assert depth.header == message.header, name
+            assert (depth.width, depth.height) == (message.width, message.height), name
+        assert 'empty frame_id' in node.health._problems['header'].message
         bad_headers = [message.header for message in BAD.values()]
         assert not [m for m in peer.received['depth'] if m.header in bad_headers]
         wait_until(lambda: 'depth_pro: header' in peer.diagnostics())  # the last of them
@@ -164,10 +166,11 @@ def test_compressed_images(tiny_weights):
     data = as_bytes(cv2.imencode('.jpg', picture(32, 24))[1])
     with running_node(tiny_weights, wanted=('depth',), image_transport='compressed') as pair:
         node, peer = pair
-        for index, (message, _) in enumerate(BAD_COMPRESSED.values()):
+        for index, (message, reason) in enumerate(BAD_COMPRESSED.values()):
             count = node.health.frames_in
             peer.compressed.publish(message)
             wait_until(lambda count=count: settled(node, count + 1))
+            assert reason in node.health._problems['input'].message
             peer.compressed.publish(CompressedImage(header=header(index), format='jpeg', data=data))
             wait_until(
                 lambda index=index: any(m.header == header(index) for m in peer.received['depth'])
@@ -177,30 +180,34 @@ def test_compressed_images(tiny_weights):
 
 def show_infos(node, peer, infos) -> None:
     """Publish one CameraInfo after the other, and after each a frame that must be answered."""
-    for index, info in enumerate(infos):
+    for index, (name, info) in enumerate(infos.items()):
         before = node.streams['']._info
         peer.info.publish(info)
         wait_until(lambda before=before: node.streams['']._info is not before)
         answers(peer, rgb_message(picture(64, 48), index), ['depth', 'info'])
+        if name in BAD_INFOS:
+            assert BAD_INFOS[name][1] in node.health._problems['camera_info'].message
 
 
 def test_camera_infos(tiny_weights):
     with running_node(tiny_weights, wanted=('depth', 'info')) as (node, peer):
-        show_infos(node, peer, ODD_INFOS.values())
+        show_infos(node, peer, ODD_INFOS)
         assert all(9 < message.k[0] < 64000 for message in peer.received['info'])
         assert set(node.health._problems) <= {'camera_info', 'age', 'calibration', 'distortion'}
 
 
 def test_lenses_that_cannot_be_rectified(tiny_weights):
     with running_node(tiny_weights, wanted=('depth', 'info'), rectify=True) as (node, peer):
-        for info in LENSES.values():
+        for name, info in LENSES.items():
             before = node.streams['']._info
             peer.info.publish(info)
             wait_until(lambda before=before: node.streams['']._info is not before)
             count = node.health.frames_in
             peer.image.publish(rgb_message(picture(64, 48)))
             wait_until(lambda count=count: settled(node, count + 1))
-            show_infos(node, peer, [calibrated()])
+            if name == 'unknown lens':
+                assert "distortion model 'mirror'" in node.health._problems['input'].message
+            show_infos(node, peer, {'good': calibrated()})
         assert set(node.health._problems) <= {'input', 'age', 'calibration'}
 
 

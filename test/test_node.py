@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import array
 import math
 import threading
 import time
@@ -19,9 +18,6 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from ros_helpers import header, picture, rgb_message, running_node, wait_until
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from test_messages import (
-    BAD_COMPRESSED,
-    BAD_IMAGES,
-    BAD_INFOS,
     CHANNELS,
     calibrated,
     encode,
@@ -314,15 +310,6 @@ def test_a_distorted_image_is_rectified_on_request(tiny_weights, model, distorti
     assert not np.isnan(depth_array(depth)[inside]).any()
 
 
-def test_an_unknown_lens_model_is_reported(tiny_weights):
-    with running_node(tiny_weights, rectify=True) as (node, peer):
-        peer.info.publish(lens('mirror', [0.1]))
-        wait_until(lambda: node.streams['']._info)
-        peer.image.publish(rgb_message(picture(640, 480)))
-        status = wait_until(lambda: peer.diagnostics().get('depth_pro: input'))
-        assert "distortion model 'mirror'" in status[1]
-
-
 def test_fixed_and_required_intrinsics(tiny_weights):
     with running_node(tiny_weights, intrinsics='fixed', focal_px=321.0) as (_, peer):
         assert answers(peer, rgb_message(picture(160, 120)))[1].k[0] == 321.0
@@ -334,17 +321,6 @@ def test_fixed_and_required_intrinsics(tiny_weights):
         peer.info.publish(calibrated())
         wait_until(lambda: node.streams['']._info)
         assert answers(peer, rgb_message(picture(160, 120), 1))[1].k[0] == 125.0
-
-
-@pytest.mark.parametrize('case', BAD_INFOS)
-def test_a_bad_camera_info_is_reported_and_the_focal_length_estimated(tiny_weights, case):
-    with running_node(tiny_weights) as (node, peer):
-        peer.info.publish(BAD_INFOS[case][0])
-        wait_until(lambda: node.streams['']._info)
-        info = answers(peer, rgb_message(picture(640, 480)))[1]
-        status = wait_until(lambda: peer.diagnostics().get('depth_pro: camera_info'))
-    assert info.k[0] > 0 and info.k[2] == 319.5
-    assert BAD_INFOS[case][1] in status[1]
 
 
 def test_sixteen_bit_depth(tiny_weights):
@@ -473,59 +449,6 @@ def test_every_encoding_is_answered(tiny_weights):
             depth = depth_array(answers(peer, message)[0])
             if encoding in ('bgr8', 'rgba8', 'bgra8', 'rgb16', 'bgr16'):
                 np.testing.assert_array_equal(depth, plain)
-
-
-def test_malformed_images_are_reported_and_the_next_good_one_is_answered(tiny_weights):
-    with running_node(tiny_weights) as (node, peer):
-        for index, (message, reason) in enumerate(BAD_IMAGES.values()):
-            peer.image.publish(message)
-            status = wait_until(
-                lambda reason=reason: (
-                    reason in str(node.health._problems.get('input'))
-                    and node.health._problems['input']
-                )
-            )
-            assert status.count == index + 1  # one entry, however many frames
-            answers(peer, rgb_message(picture(32, 24), 100 + index), ['depth'])
-        status = wait_until(lambda: peer.diagnostics().get('depth_pro: input'))
-        assert status[0] == 2
-        assert len([name for name in peer.diagnostics() if 'input' in name]) == 1
-
-
-def test_malformed_compressed_images_too(tiny_weights):
-    good = CompressedImage(format='jpeg', data=as_bytes(cv2.imencode('.jpg', picture(32, 24))[1]))
-    with running_node(tiny_weights, image_transport='compressed') as (node, peer):
-        for index, (message, reason) in enumerate(BAD_COMPRESSED.values()):
-            peer.compressed.publish(message)
-            wait_until(lambda reason=reason: reason in str(node.health._problems.get('input')))
-            good.header = header(index)
-            peer.compressed.publish(good)
-            wait_until(
-                lambda index=index: any(m.header == header(index) for m in peer.received['depth'])
-            )
-
-
-def test_odd_but_usable_images_are_answered(tiny_weights):
-    with running_node(tiny_weights) as (_, peer):
-        empty = rgb_message(picture(32, 24))
-        empty.header.frame_id = ''
-        empty.header.stamp.sec = empty.header.stamp.nanosec = 0
-        assert answers(peer, empty)[0].header == empty.header
-        status = wait_until(lambda: peer.diagnostics().get('depth_pro: header'))
-        assert 'empty frame_id' in status[1]
-        negative = rgb_message(picture(32, 24), 1)
-        negative.header.stamp.sec = -5
-        assert answers(peer, negative)[0].header == negative.header
-        assert 'depth_pro: input' not in peer.diagnostics()
-        longer = rgb_message(picture(32, 24), 1)
-        longer.data = array.array('B', bytes(longer.data) + b'more')
-        answers(peer, longer)
-        for index, (width, height) in enumerate([(16, 16), (333, 17), (17, 333)]):
-            depth = answers(peer, rgb_message(picture(width, height), 2 + index))[0]
-            assert (depth.width, depth.height) == (width, height)
-        peer.image.publish(rgb_message(picture(15, 15), 9))
-        status = wait_until(lambda: peer.diagnostics().get('depth_pro: input'))
-        assert '15x15 is outside' in status[1]
 
 
 def test_an_old_stamp_is_reported(tiny_weights):

@@ -203,7 +203,7 @@ class CameraStream:
         view = self._calibration.view(
             messages.rgb_from_message(frame.image), frame.info, parameters
         )
-        if frame.info is not None and parameters.intrinsics in INFO_COUNTS:
+        if frame.info and view.intrinsics and parameters.intrinsics in INFO_COUNTS:
             self._compare_frames(frame.image.header.frame_id, frame.info.header.frame_id)
         rectified = parameters.rectify or RECTIFIED in self.topics.image
         if frame.info is not None and is_distorted(frame.info) and not rectified:
