@@ -73,10 +73,10 @@ def bag_truths(
         wanted = dict(list(partner.items())[::every])
         ours = {depth: image for image, depth in wanted.items()}
         waiting: dict[int, Any] = {}
-        numbers = {topic: itertools.count() for topic in (images, depths)}
+        image_numbers, depth_numbers = itertools.count(), itertools.count()
         for message in bag.messages([*images, *depths]):
             is_image = message.connection in images
-            number = next(numbers[images if is_image else depths])
+            number = next(image_numbers if is_image else depth_numbers)
             pair = number if is_image else ours.get(number)
             if pair not in wanted:
                 continue
