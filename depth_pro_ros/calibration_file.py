@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from depth_pro_ros.camera import Intrinsics
+from depth_pro_ros.camera_info import pinhole_fields
 
 MARK = '# Estimated by depth_pro_ros, and not measured: a checkerboard gives a better calibration.'
 """First line of a file that this module wrote, and may write anew."""
@@ -54,26 +56,24 @@ def write_beside(path: Path, text: str) -> None:
 
 def calibration_text(name: str, camera: Intrinsics) -> str:
     """Give the YAML of a pinhole camera."""
-    fx, fy, cx, cy = camera.fx, camera.fy, camera.cx, camera.cy
+    fields = pinhole_fields(camera)
     return '\n'.join(
         [
             MARK,
             f'image_width: {camera.width}',
             f'image_height: {camera.height}',
             f'camera_name: {name}',
-            *matrix('camera_matrix', 3, [fx, 0.0, cx, 0.0, fy, cy, 0.0, 0.0, 1.0]),
+            *matrix('camera_matrix', 3, fields['k']),
             'distortion_model: plumb_bob',
-            *matrix('distortion_coefficients', 1, [0.0] * 5),
-            *matrix('rectification_matrix', 3, [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0]),
-            *matrix(
-                'projection_matrix', 3, [fx, 0.0, cx, 0.0, 0.0, fy, cy, 0.0, 0.0, 0.0, 1.0, 0.0]
-            ),
+            *matrix('distortion_coefficients', 1, fields['d']),
+            *matrix('rectification_matrix', 3, fields['r']),
+            *matrix('projection_matrix', 3, fields['p']),
             '',
         ]
     )
 
 
-def matrix(name: str, rows: int, values: list[float]) -> list[str]:
+def matrix(name: str, rows: int, values: Sequence[float]) -> list[str]:
     """Give the lines of a matrix, row by row."""
     data = ', '.join(f'{value:.9g}' if value % 1 else f'{value:.1f}' for value in values)
     return [f'{name}:', f'  rows: {rows}', f'  cols: {len(values) // rows}', f'  data: [{data}]']

@@ -20,8 +20,9 @@ from depth_pro_ros.network import DepthProConfig
 from depth_pro_ros.network.checkpoint import save_network
 
 
-def test_both_sides_in_one_table(tmp_path, capsys):
+def test_both_sides_in_one_table(tmp_path, capsys, monkeypatch):
     pytest.importorskip('transformers')
+    monkeypatch.setattr(benchmark, 'PRODUCT_SIZE', 64)
     weights, figures = tmp_path / 'reduced.safetensors', tmp_path / 'figures.json'
     save_network(weights, lively_network(REDUCED), {})
     code = cli.main(
@@ -45,16 +46,19 @@ def test_both_sides_in_one_table(tmp_path, capsys):
     assert all(each['peak_bytes'] > 1e8 and each['p50_s'] > 0 for each in rows.values())
 
 
+def measured(sides, setting):
+    """Give what `alternate` gives, without processes."""
+    facts = {'load_s': 0.0, 'warm_up_s': 0.0}
+    timing = Timing(1.0, np.ones((48, 64), np.float32), 60.0, 10**9)
+    return [(SimpleNamespace(side=s, setting=setting, facts=facts), [timing]) for s in sides], []
+
+
 def test_only_the_others_also_run_compiled(tmp_path, monkeypatch):
     asked = []
 
     def alternate(sides, rounds, setting, rgb):
         asked.append((setting.arithmetic, list(sides)))
-        facts = {'load_s': 0.0, 'warm_up_s': 0.0}
-        timing = Timing(1.0, np.ones((48, 64), np.float32), 60.0, 10**9)
-        return [
-            (SimpleNamespace(side=s, setting=setting, facts=facts), [timing]) for s in sides
-        ], []
+        return measured(sides, setting)
 
     monkeypatch.setattr(benchmark, 'PRODUCT_SIZE', 64)
     monkeypatch.setattr(benchmark, 'alternate', alternate)
@@ -113,12 +117,11 @@ def test_a_side_that_cannot_be_loaded_does_not_keep_the_others(tiny_weights, mon
 def test_what_was_measured_before_the_end_is_kept(tmp_path, capsys, monkeypatch, fault, code, told):
     weights, figures = tmp_path / 'tiny.safetensors', tmp_path / 'new' / 'figures.json'
     save_network(weights, lively_network(TINY_SHARED), {})
-    known = benchmark.alternate
 
     def fails_later(sides, rounds, setting, rgb):
         if setting.precision != 'fp32':
             raise fault
-        return known(sides, rounds, setting, rgb)
+        return measured(sides, setting)
 
     monkeypatch.setattr(benchmark, 'alternate', fails_later)
     monkeypatch.setattr(benchmark, 'PRODUCT_SIZE', 64)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import hashlib
 import os
 import subprocess
@@ -13,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from networks import TINY, TINY_SHARED
+from networks import TINY
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
@@ -154,7 +153,6 @@ def test_too_little_memory(tiny_weights, monkeypatch):
     official = model.needed_bytes(large, bf16, Pieces.within(large, bf16, PIECE_BYTES))
     assert 4.0e9 < official < 4.4e9  # measured: 4.0 GB
     assert model.needed_bytes(TINY, torch.float16, Pieces()) < 1.1 * model.MARGIN_BYTES
-    assert dataclasses.replace(TINY_SHARED, share_vit=False).image_size == 256
 
 
 @pytest.mark.parametrize(
@@ -267,15 +265,17 @@ def peers(*endpoints):
         context.try_shutdown()
 
 
-def test_peers_that_cannot_talk_with_the_node_are_named():
+def test_peers_that_cannot_talk_with_the_node_are_named(monkeypatch):
     pytest.importorskip('rclpy', reason='no ROS 2: neither sourced nor as wheels')
     from rclpy.qos import DurabilityPolicy, QoSProfile
     from ros_helpers import wait_until
     from sensor_msgs.msg import CompressedImage, Image, PointCloud2
 
-    from depth_pro_ros.ros.graph import check_graph
+    from depth_pro_ros.ros import graph
 
-    (quiet,) = check_graph(0.2)
+    monkeypatch.setattr(graph, 'SETTLE_S', 0.3)
+    monkeypatch.setattr(graph, 'DISCOVERY_S', 0.2)
+    (quiet,) = graph.check_graph()
     assert quiet.status == 'ok' and 'no nodes are up' in quiet.found
     latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
     with peers(
@@ -284,25 +284,26 @@ def test_peers_that_cannot_talk_with_the_node_are_named():
         ('subscription', PointCloud2, '/depth_pro/points', latched),
         ('subscription', Image, '/depth_pro/depth/image', 5),
     ):
-        kind, qos = wait_until(lambda: len(checks := check_graph()) == 2 and checks)
+        kind, qos = wait_until(lambda: len(checks := graph.check_graph()) == 2 and checks)
     assert {kind.status, qos.status} == {'warn'}
     assert '/image is published by nav as sensor_msgs/msg/CompressedImage' in kind.found
     assert '/depth_pro/points is subscribed to by nav with another QoS' in qos.found
     assert '(Volatile publisher and transient local subscription)' in qos.found
 
 
-def test_the_graph_knows_the_topics_of_the_node(tiny_weights):
+def test_the_graph_knows_the_topics_of_the_node(tiny_weights, monkeypatch):
     pytest.importorskip('rclpy', reason='no ROS 2: neither sourced nor as wheels')
     from ros_helpers import running_node, wait_until
     from sensor_msgs.msg import Image
 
     from depth_pro_ros.ros import graph
 
+    monkeypatch.setattr(graph, 'SETTLE_S', 0.3)
     with running_node(tiny_weights) as (node, _):
         found = {}
         for topic in (each.topic_name for each in node.publishers):
             for end in node.get_publishers_info_by_topic(topic):
-                if end.topic_type in (graph.IMAGE, graph.INFO, graph.CLOUD):
+                if end.topic_type.startswith('sensor_msgs'):
                     found[topic] = end.topic_type
                     assert end.qos_profile.reliability == graph.OUTPUT_QOS.reliability
                     assert end.qos_profile.durability == graph.OUTPUT_QOS.durability

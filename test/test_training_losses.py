@@ -40,11 +40,6 @@ def test_trimmed_absolute_error_drops_the_worst_of_each_image():
     torch.testing.assert_close(everything, torch.tensor(20.0))
 
 
-def test_mean_squared_error():
-    c, target = torch.tensor([1.0, 2.0]), torch.tensor([1.0, 5.0])
-    torch.testing.assert_close(losses.mean_squared_error(c, target), torch.tensor(4.5))
-
-
 def test_gradient_error_of_a_ramp_is_half_its_slope():
     # Scharr / 32 of a ramp is its slope in x and 0 in y: mean over both is half the slope.
     error = losses.gradient_error(ramp(0.4), torch.zeros(1, 1, 16, 16), scales=1)
@@ -83,8 +78,3 @@ def test_scale_and_shift_do_not_matter():
     same = losses.scale_shift_invariant_gradient_error(c, 3 * c + 0.7, scales=4)
     other = losses.scale_shift_invariant_gradient_error(c, c.flip(-1), scales=4)
     assert same < 1e-5 < 0.01 < other
-
-
-def test_fov_error_is_the_mean_square():
-    error = losses.fov_error(torch.tensor([60.0, 70.0]), torch.tensor([63.0, 74.0]))
-    torch.testing.assert_close(error, torch.tensor(12.5))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Iterator
 
 import numpy as np
@@ -22,7 +23,7 @@ from depth_pro_ros.offline.outputs import (
     write_record,
     write_result,
 )
-from depth_pro_ros.offline.run import BAD_FILE, Records, Run, Stopwatch, failed, make_record
+from depth_pro_ros.offline.run import BAD_FILE, Records, Run, failed, make_record
 from depth_pro_ros.offline.summary import Record
 
 
@@ -72,7 +73,7 @@ def estimate_picture(
     before: the record of files of other formats that were made in the same way. Without it, an old
     record goes before the first file is replaced, and the files that it vouches for go, too.
     """
-    watch = Stopwatch()
+    began_s = time.perf_counter()
     rgb = read_picture(source.path)
     focal_px, focal_source = run.known_focal(source.path)
     if focal_px is None and settled is not None:
@@ -88,7 +89,7 @@ def estimate_picture(
         run, source, result.intrinsics, depth_range(prediction.depth_m), focal_source
     )
     record |= {'clip': clip_of(settled), 'formats': all_formats(formats, before)}
-    record |= {'seconds': watch.seconds()}
+    record |= {'seconds': round(time.perf_counter() - began_s, 2)}
     write_record(run.record_path(source), record)
     return record
 

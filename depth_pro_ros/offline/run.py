@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -113,17 +112,6 @@ def failed(path: Path, error: Exception) -> Record:
 def failures_of(record: Record) -> list[str]:
     """Give what failed in a file: all of it, or frames of a video."""
     return [record['error']] if record['status'] == 'failed' else record.get('frame_errors', [])
-
-
-class Stopwatch:
-    """Seconds since it was made."""
-
-    def __init__(self) -> None:
-        self._start = time.perf_counter()
-
-    def seconds(self) -> float:
-        """Give them, to a hundredth."""
-        return round(time.perf_counter() - self._start, 2)
 
 
 Records = Iterator[Record]

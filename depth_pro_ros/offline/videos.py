@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
+import time
 from functools import partial
 from pathlib import Path
 
@@ -27,7 +28,7 @@ from depth_pro_ros.offline.outputs import (
     write_record,
     write_result,
 )
-from depth_pro_ros.offline.run import BAD_FILE, Records, Run, Stopwatch, failed, make_record
+from depth_pro_ros.offline.run import BAD_FILE, Records, Run, failed, make_record
 from depth_pro_ros.offline.summary import Record
 from depth_pro_ros.offline.video import frame_rate, read_frames, side_by_side, write_video
 
@@ -89,14 +90,14 @@ def estimate_video(run: Run, source: Source, frames: int) -> Records:
         run.bar.update(frames)
         yield record
         return
-    watch = Stopwatch()
+    began_s = time.perf_counter()
     try:
         settled = settle_video(run, source, files)
         estimate_frames(run, source, files, settled)
         parts = [files.part(index) for index in range(frames)]
         write_video(files.video, parts, frame_rate(source.path))
         record = read_record(files.unfinished) or {}
-        record |= {'frames': frames, 'seconds': watch.seconds()}
+        record |= {'frames': frames, 'seconds': round(time.perf_counter() - began_s, 2)}
         write_record(files.record, record)
         shutil.rmtree(files.parts, ignore_errors=True)
         run.report(record)

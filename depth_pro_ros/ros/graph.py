@@ -18,6 +18,7 @@ from rclpy.qos import (
 from rclpy.topic_endpoint_info import TopicEndpointInfo
 
 from depth_pro_ros.doctor.check import Check
+from depth_pro_ros.ros import topics
 
 NODE = 'depth_pro'
 DISCOVERY_S, SETTLE_S = 4.0, 2.0
@@ -27,11 +28,8 @@ IMAGE, COMPRESSED = 'sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage'
 INFO, CLOUD = 'sensor_msgs/msg/CameraInfo', 'sensor_msgs/msg/PointCloud2'
 INPUTS = {'/image': IMAGE, '/image/compressed': COMPRESSED, '/camera_info': INFO}
 OUTPUTS = {
-    f'/{NODE}/depth/image': IMAGE,
-    f'/{NODE}/depth/camera_info': INFO,
-    f'/{NODE}/points': CLOUD,
-    f'/{NODE}/depth/image_color': IMAGE,
-    f'/{NODE}/image_rect': IMAGE,
+    f'/{NODE}/{topic}': f'sensor_msgs/msg/{kind.__name__}'
+    for kind, topic in topics.OUTPUTS.values()
 }
 """Topics of the node, without remappings, and their types."""
 PUBLISHED, SUBSCRIBED = 'published', 'subscribed to'
@@ -60,7 +58,7 @@ def rmw_name() -> str:
     return str(rclpy.get_rmw_implementation_identifier())
 
 
-def check_graph(discovery_s: float = DISCOVERY_S) -> list[Check]:
+def check_graph() -> list[Check]:
     """Compare type and QoS of our topics with those of every peer that is up.
 
     Where the node is not running, its topics are taken without remappings.
@@ -69,7 +67,7 @@ def check_graph(discovery_s: float = DISCOVERY_S) -> list[Check]:
     rclpy.init(context=context)
     try:
         node = Node('depth_pro_doctor', context=context, enable_rosout=False)
-        end = time.monotonic() + discovery_s
+        end = time.monotonic() + DISCOVERY_S
         while time.monotonic() < end and len(node.get_node_names()) < 2:
             time.sleep(0.05)
         time.sleep(SETTLE_S)

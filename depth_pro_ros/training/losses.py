@@ -21,11 +21,6 @@ def trimmed_absolute_error(c: Tensor, target: Tensor, keep: Tensor) -> Tensor:
     return _trimmed_mean((c - target).abs(), keep)
 
 
-def mean_squared_error(c: Tensor, target: Tensor) -> Tensor:
-    """MSE on canonical inverse depth (section 3.2): mean (C - C*)^2."""
-    return F.mse_loss(c, target)
-
-
 def log_error(c: Tensor, target: Tensor, keep: Tensor, floor: float = 0.05) -> Tensor:
     """Mean |log((C + floor) / (C* + floor))|: lets far surfaces count, which plain MAE hardly sees.
 
@@ -63,11 +58,6 @@ def normalise(c: Tensor) -> Tensor:
 def scale_shift_invariant_gradient_error(c: Tensor, target: Tensor, scales: int = 6) -> Tensor:
     """SSI-MAGE (section 3.2, stage 1): MAGE of images normalised by median and mean deviation."""
     return gradient_error(normalise(c), normalise(target), scales)
-
-
-def fov_error(fov_deg: Tensor, target_deg: Tensor) -> Tensor:
-    """L2 on the horizontal field of view (section 3.3): mean squared error in degrees^2, (B,)."""
-    return F.mse_loss(fov_deg, target_deg)
 
 
 def _multi_scale(

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from depth_pro_ros.network import DepthPro, DepthProOutput
@@ -99,7 +100,7 @@ def stage_losses(
     keep = torch.where(exact, 1.0, 0.8)
     parts = {}
     if answer.fov_deg is not None:
-        parts['fov'] = 1e-3 * losses.fov_error(answer.fov_deg.float(), fov_deg)
+        parts['fov'] = 1e-3 * F.mse_loss(answer.fov_deg.float(), fov_deg)  # section 3.3
     if stage.name == 'fov':
         return parts
     parts['mae'] = losses.trimmed_absolute_error(c, target, keep)
@@ -109,7 +110,7 @@ def stage_losses(
         if stage.name == '1':
             parts['ssi_mage'] = losses.scale_shift_invariant_gradient_error(c, target, scales)
         else:
-            parts['mse'] = losses.mean_squared_error(c, target)
+            parts['mse'] = F.mse_loss(c, target)
             parts['mage'] = 5 * losses.gradient_error(c, target, scales)
             parts['male'] = 5 * losses.laplace_error(c, target, scales)
             parts['msge'] = 5 * losses.squared_gradient_error(c, target, scales)

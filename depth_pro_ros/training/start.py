@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from depth_pro_ros.network import DepthPro, DepthProConfig
 from depth_pro_ros.network.checkpoint import load_network
 from depth_pro_ros.network.weights import find_weights
-from depth_pro_ros.training.dinov2 import load_backbone
+from depth_pro_ros.training.dinov2 import check_fits, load_backbone
 
 MEAN_C, MEAN_FOV_DEG = 0.38, 64.0
 
@@ -27,7 +27,10 @@ def start_network(init: str, preset: str | None = None, tile_size: int | None = 
     if source and not preset and tile_size in (None, source.config.tile_size):
         return source
     config = source.config if source and not preset else DepthProConfig.preset(preset or 'small')
-    network = DepthPro(dataclasses.replace(config, tile_size=tile_size or config.tile_size))
+    config = dataclasses.replace(config, tile_size=tile_size or config.tile_size)
+    if init == 'dinov2':
+        check_fits(config)
+    network = DepthPro(config)
     start_as_upsampling(network, MEAN_C, MEAN_FOV_DEG)
     if source and any(
         name.startswith('encoder.patch_encoder') for name in take_over(network, source)

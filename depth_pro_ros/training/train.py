@@ -89,7 +89,7 @@ def train(
                 where = {'number': number, 'seconds': seconds, 'log': log.tell()}
                 network_state = network.state_dict()
                 state = {'plan': plan, 'record': record, 'network': network_state, **where, **loop}
-                save_state(path, state)
+                write_aside(path, lambda aside: torch.save(state, aside))
 
             train_stage(network, frames, stage, seed, log, save, saved)
             saved = {}
@@ -201,11 +201,6 @@ def load_state(path: Path, plan: dict[str, Any]) -> dict[str, Any]:
             'repeat that command to go on with it, or delete the file to begin anew'
         )
     return state
-
-
-def save_state(path: Path, state: dict[str, Any]) -> None:
-    """Write a run's state aside, then put it in place."""
-    write_aside(path, lambda aside: torch.save(state, aside))
 
 
 def write_line(log: TextIO, entry: dict[str, Any]) -> None:
