@@ -40,17 +40,6 @@ def test_the_readme_has_every_default():
     }
 
 
-def test_the_command_line_has_the_same_defaults(monkeypatch):
-    from depth_pro_ros import cli
-    from depth_pro_ros.commands import offline
-
-    seen = {}
-    monkeypatch.setattr(offline, 'run_estimate', lambda args: seen.update(vars(args)) or 0)
-    assert cli.main(['estimate', 'picture.jpg', '--output', 'folder']) == 0
-    for name in ('weights', 'device', 'precision'):
-        assert seen[name] == specs()[name][0]
-
-
 @pytest.mark.parametrize(
     ('values', 'message'),
     [

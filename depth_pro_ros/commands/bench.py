@@ -6,12 +6,12 @@ import argparse
 from pathlib import Path
 
 from depth_pro_ros.commands.options import (
-    DEFAULT_WEIGHTS,
     add_model_options,
     picture_size,
     positive,
     report,
 )
+from depth_pro_ros.ros.parameters import NodeParameters
 
 
 def add_bench(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -49,7 +49,7 @@ def run_bench(args: argparse.Namespace) -> int:
     from depth_pro_ros.devices import choose_device, choose_precision, precision_name
     from depth_pro_ros.images import prepare_folder
 
-    if args.preset and args.weights != DEFAULT_WEIGHTS:
+    if args.preset and args.weights != NodeParameters.weights:
         raise ValueError('--preset chooses weights itself: leave --weights out')
     size = picture_size('--size', args.size)
     if args.json:

@@ -9,30 +9,17 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-DEFAULT_WEIGHTS = 'small'
+from depth_pro_ros.ros.parameters import specs
+
 Number = TypeVar('Number', int, float)
 
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that every command with a network has."""
-    parser.add_argument(
-        '--weights',
-        default=DEFAULT_WEIGHTS,
-        help='small, depth_pro (official) or a file (%(default)s)',
-    )
-    parser.add_argument('--device', default='auto', help='auto, cpu, cuda or cuda:N (%(default)s)')
-    parser.add_argument(
-        '--precision',
-        default='auto',
-        choices=['auto', 'fp32', 'fp16', 'bf16'],
-        help='arithmetic (%(default)s: fp16 on a GPU, bf16 where a CPU is faster in it, else fp32)',
-    )
-    parser.add_argument(
-        '--memory',
-        default='auto',
-        choices=['auto', 'low'],
-        help='low: the network in small pieces, for a GPU that is short of memory (%(default)s)',
-    )
+    """Add the options that every command with a network has: parameters of the node."""
+    for name in ('weights', 'device', 'precision', 'memory'):
+        default, spec = specs()[name]
+        told = f'{spec.description} (%(default)s)'
+        parser.add_argument(f'--{name}', default=default, choices=spec.choices or None, help=told)
 
 
 def add_focal_option(parser: argparse.ArgumentParser, otherwise: str) -> None:
