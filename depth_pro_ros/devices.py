@@ -9,6 +9,7 @@ import os
 import resource
 import time
 import weakref
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -114,17 +115,26 @@ class Transfers:
                 return tensor.pin_memory().to(self._device, non_blocking=True)
         return tensor.to(self._device)
 
-    def download(self, tensor: torch.Tensor) -> NDArray[Any]:
-        """Give a tensor of the device as an array; a CPU shares its memory."""
+    def download(self, tensor: torch.Tensor) -> Callable[[], NDArray[Any]]:
+        """Begin to fetch a tensor of the device; gives what waits for it and gives the array.
+
+        A CPU shares its memory.
+        """
         lent = [array for each in self._lent if (array := each()) is not None]
         self._lent = [weakref.ref(array) for array in lent]
         if tensor.is_cuda and sum(array.nbytes for array in lent) < MOST_PINNED_BYTES:
             with contextlib.suppress(RuntimeError):
                 host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
-                array = np.asarray(host.copy_(tensor).numpy())
+                array = np.asarray(host.copy_(tensor, non_blocking=True).numpy())
                 self._lent.append(weakref.ref(array))
-                return array
-        return np.asarray(tensor.cpu().numpy())
+                arrival = torch.cuda.current_stream(tensor.device).record_event()
+
+                def arrived() -> NDArray[Any]:
+                    arrival.synchronize()
+                    return array
+
+                return arrived
+        return lambda: np.asarray(tensor.cpu().numpy())
 
 
 def peak_memory_bytes(device: torch.device) -> int:

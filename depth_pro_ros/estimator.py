@@ -19,7 +19,6 @@ from depth_pro_ros.camera import (
     MAX_FOV_DEG,
     MIN_FOV_DEG,
     check_size,
-    focal_from_fov,
     fov_from_focal,
 )
 from depth_pro_ros.devices import (
@@ -206,40 +205,49 @@ class DepthEstimator:
     ) -> list[DepthPrediction]:
         images = torch.cat([self._network_input(rgb) for rgb in rgbs])
         output = self._run(images, need_fov)
+        fovs_deg = [None] * len(rgbs) if output.fov_deg is None else output.fov_deg.unbind()
+        each = zip(output.inverse_depth.split(1), fovs_deg, rgbs, focals_px, strict=True)
+        answers = [self._metric(*one, edge_ratio) for one in each]
         if self.device.type == 'cuda':  # a CPU is done by now
             on_wait()
-        fovs_deg = [math.nan] * len(rgbs)
-        if output.fov_deg is not None:
-            fovs_deg = output.fov_deg.tolist()
-        answers = zip(output.inverse_depth.split(1), rgbs, fovs_deg, focals_px, strict=True)
-        return [self._metric(*each, edge_ratio) for each in answers]
+        return [answer() for answer in answers]
 
     def _metric(
         self,
         canonical: Tensor,
+        fov_deg: Tensor | None,
         rgb: NDArray[np.uint8],
-        fov_deg: float,
         focal_px: float | None,
         edge_ratio: float,
-    ) -> DepthPrediction:
-        """Turn one picture's canonical inverse depth (1, 1, S, S) into its prediction."""
+    ) -> Callable[[], DepthPrediction]:
+        """Let the device turn canonical inverse depth (1, 1, S, S) and field of view into metres.
+
+        Gives what waits for that, once, and gives the prediction.
+        """
         height, width = rgb.shape[:2]
-        if not math.isfinite(canonical.sum().item()) or (focal_px is None and math.isnan(fov_deg)):
-            raise ArithmeticError(
-                f'the network gave values that are not finite in {self.precision}: the '
-                'weights are damaged, or need precision fp32'
-            )
-        estimated = None
-        if not math.isnan(fov_deg):
-            estimated = focal_from_fov(min(max(fov_deg, MIN_FOV_DEG), MAX_FOV_DEG), width)
-        focal = focal_px or estimated
-        assert focal is not None
-        depth = metric_depth(canonical, focal, width, height)
+        network_px = None if fov_deg is None else focal_from_estimate(fov_deg.double(), width)
+        scale_px = focal_px or network_px
+        assert scale_px is not None
+        depth = metric_depth(canonical, scale_px, width, height)
         if edge_ratio > 0.0:
             depth.masked_fill_(flying_pixels(depth, edge_ratio), math.nan)
-        fov_deg = fov_from_focal(focal, width)
         depth_m = self._transfers.download(depth)
-        return DepthPrediction(depth_m, focal, fov_deg, focal_px is None, estimated)
+        sums = [canonical.sum().double()]
+        numbers = torch.stack(sums if network_px is None else [*sums, network_px])
+
+        def answer() -> DepthPrediction:
+            total, *estimates = numbers.tolist()
+            estimated = next(filter(math.isfinite, estimates), None)
+            focal = focal_px or estimated
+            if not math.isfinite(total) or focal is None:
+                raise ArithmeticError(
+                    f'the network gave values that are not finite in {self.precision}: the '
+                    'weights are damaged, or need precision fp32'
+                )
+            fov = fov_from_focal(focal, width)
+            return DepthPrediction(depth_m(), focal, fov, focal_px is None, estimated)
+
+        return answer
 
     @property
     def device_name(self) -> str:
@@ -278,7 +286,12 @@ class DepthEstimator:
             logger.warning('out of memory: going on with tile batches of %d', smaller.tile_batch)
 
 
-def metric_depth(canonical: Tensor, focal_px: float, width: int, height: int) -> Tensor:
+def focal_from_estimate(fov_deg: Tensor, width: int) -> Tensor:
+    """Give the focal length in pixels of the network's field of view, taken to be a camera's."""
+    return 0.5 * width / torch.tan(0.5 * torch.deg2rad(fov_deg.clamp(MIN_FOV_DEG, MAX_FOV_DEG)))
+
+
+def metric_depth(canonical: Tensor, focal_px: float | Tensor, width: int, height: int) -> Tensor:
     """Turn canonical inverse depth (1, 1, S, S) into metres (height, width); +Inf = too far.
 
     Inverse depth is resized before it is inverted: a mean of depths across an edge would lie in

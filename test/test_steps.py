@@ -130,7 +130,7 @@ def test_a_cpu_shares_memory_with_arrays():
     transfers = Transfers(torch.device('cpu'))
     tensor = transfers.upload(array)
     assert tensor.data_ptr() == array.ctypes.data
-    assert transfers.download(tensor).ctypes.data == array.ctypes.data
+    assert transfers.download(tensor)().ctypes.data == array.ctypes.data
 
 
 @pytest.mark.gpu
@@ -164,12 +164,12 @@ def test_a_gpu_computes_what_the_plain_network_does(config, compiles, monkeypatc
 def test_who_keeps_many_answers_does_not_take_all_pinned_memory(monkeypatch):
     monkeypatch.setattr(devices, 'MOST_PINNED_BYTES', 64)
     transfers = Transfers(torch.device('cuda'))
-    kept = [transfers.download(torch.full((8,), float(i), device='cuda')) for i in range(4)]
+    kept = [transfers.download(torch.full((8,), float(i), device='cuda'))() for i in range(4)]
     pinned = [torch.from_numpy(array).is_pinned() for array in kept]
     assert pinned == [True, True, False, False]
     assert [array.mean() for array in kept] == [0.0, 1.0, 2.0, 3.0]
     del kept[0]
-    assert torch.from_numpy(transfers.download(torch.zeros(8, device='cuda'))).is_pinned()
+    assert torch.from_numpy(transfers.download(torch.zeros(8, device='cuda'))()).is_pinned()
 
 
 @pytest.mark.gpu
