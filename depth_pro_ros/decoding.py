@@ -48,8 +48,8 @@ pattern by its second row, ROS by its first)."""
 
 PNG, PNG_END = b'\x89PNG', b'IEND\xaeB`\x82'
 JPEG, JPEG_END = b'\xff\xd8', b'\xd9'
-JPEG_MARKER = re.compile(b'\xff([^\x00\xd0-\xd7\xff])', re.DOTALL)
-"""What ends the data of a scan; but for the end itself, a segment of a told length follows."""
+JPEG_MARKER = re.compile(b'\xff([\xc0-\xcf\xd9-\xfe])')
+"""Begins a segment of a told length, or is the end."""
 
 
 class MessageError(ValueError):

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from depth_pro_ros.camera import MAX_FOV_DEG, MIN_FOV_DEG, fov_from_focal
+from depth_pro_ros.camera import MAX_FOV_DEG, fov_from_focal
 from depth_pro_ros.decoding import is_whole
 
 PICTURES = ('.bmp', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp')
@@ -24,6 +24,8 @@ PICTURES = ('.bmp', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp')
 FULL_FRAME_DIAGONAL_MM = math.hypot(36.0, 24.0)
 GAMMA = 2.2
 """Of ordinary pictures: light is their values to this power."""
+MIN_LENS_FOV_DEG = 0.3
+"""The longest lens of a camera (3000 mm of the 35 mm format) sees 0.7 degrees."""
 EXIF = 0x8769
 FOCAL_LENGTH, FOCAL_LENGTH_35_MM = 0x920A, 0xA405
 RESOLUTION_WIDTH, RESOLUTION, RESOLUTION_UNIT = 0xA002, 0xA20E, 0xA210
@@ -106,7 +108,7 @@ def exif_focal_px(path: Path) -> float | None:
         return None
     if not (math.isfinite(focal_px) and focal_px > 0):
         return None
-    return focal_px if MIN_FOV_DEG <= fov_from_focal(focal_px, width) <= MAX_FOV_DEG else None
+    return focal_px if MIN_LENS_FOV_DEG < fov_from_focal(focal_px, width) < MAX_FOV_DEG else None
 
 
 def depth_range(depth_m: NDArray[np.float32]) -> tuple[float, float]:

@@ -56,6 +56,7 @@ def test_a_jpeg_that_is_cut_off_is_said_and_what_phones_append_is_not(tmp_path, 
     path.write_bytes(whole + b'film \xff\xda' + bytes(100))
     expected = images.read_picture(path)
     path.write_bytes(whole)
+    assert is_whole(whole[:-9] + b'\xff\x5a' + whole[-9:])  # a bit error, and not the end
     np.testing.assert_array_equal(images.read_picture(path), expected)
     for length in (len(whole) // 2, len(whole) - 40, len(whole) - 2):
         assert not is_whole(whole[:length])

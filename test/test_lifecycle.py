@@ -20,6 +20,7 @@ pytest.importorskip('rclpy', reason='no ROS 2: neither sourced nor as wheels')
 import torch
 from lifecycle_msgs.msg import State, Transition
 from lifecycle_msgs.srv import ChangeState, GetState
+from rclpy.lifecycle import TransitionCallbackReturn
 from ros_helpers import (
     Peer,
     contexts,
@@ -34,7 +35,7 @@ from ros_helpers import (
 from sensor_msgs.msg import CameraInfo
 
 from depth_pro_ros.ros.engine import FIRST_PAUSE_S
-from depth_pro_ros.ros.node import DepthProNode
+from depth_pro_ros.ros.worker import Worker
 
 CYCLES = 10
 
@@ -220,13 +221,14 @@ def test_an_activation_that_fails_is_said_and_ends_a_node_that_starts_by_itself(
 def test_a_transition_that_raises_is_said_and_ends_a_node_that_starts_by_itself(
     tiny_weights, monkeypatch, capfd
 ):
-    def wait(node, is_done):
+    def start(worker):
         raise RuntimeError("can't start new thread")
 
-    monkeypatch.setattr(DepthProNode, '_wait', wait)
+    monkeypatch.setattr(Worker, 'start', start)
     with running_node(tiny_weights) as (node, _):
         assert "can't start new thread" in str(node.failure)
         monkeypatch.undo()
+        assert node.trigger_configure() == TransitionCallbackReturn.SUCCESS  # as a manager might
     assert "on_configure: RuntimeError: can't start new thread" in capfd.readouterr().err
 
 

@@ -131,7 +131,7 @@ def test_the_folder_of_results_is_not_searched_for_pictures(tmp_path):
     assert find_clips([tmp_path / 'a.png'], tmp_path)[1] == []
     picture(tmp_path / 'depth' / 'a_depth.png')
     clips, failures = find_clips([f'{tmp_path}/**/*.png'], tmp_path / 'depth')
-    assert names(clips) == [['a.png']] and not failures
+    assert not clips and 'choose another --output' in failures[0]
 
 
 def test_names_of_results_do_not_clash(tmp_path):
@@ -370,16 +370,28 @@ def test_a_shorter_video_leaves_no_frame_of_the_longer_one(tmp_path):
         )
 
 
+def test_a_run_that_was_cut_off_leaves_no_file_of_other_settings(tmp_path):
+    path, out = tmp_path / 'clip.avi', tmp_path / 'out'
+    make_video(path, 9)
+    with pytest.raises(KeyboardInterrupt):
+        settings = Settings('w', focal_px=90.0, formats=('npz', 'png16'))
+        estimate(Estimator(interrupt_at=9 + 6), [path], out, settings)
+    make_video(path, 4)
+    assert estimate(Estimator(), [path], out, Settings('w', formats=('png16',))) == []
+    found = sorted(each.name for each in (out / 'clip').iterdir())
+    assert found == sorted(f'{i:06d}{ending}' for i in range(4) for ending in ('.json', '_mm.png'))
+
+
 @pytest.mark.parametrize('ending', ['.avi', '.mkv'])
-def test_a_video_that_is_cut_off_is_done_as_far_as_it_goes_and_told(tmp_path, ending):
+def test_a_video_that_is_cut_off_is_done_as_far_as_it_goes_and_told(tmp_path, capsys, ending):
     path = tmp_path / f'clip{ending}'
     write_noise(path, frames=20)
     assert measure_video(path) == (20, 0.0)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     frames, missing_s = measure_video(path)
     assert 5 < frames < 15 and missing_s == pytest.approx((20 - frames) / 10.0)
-    (failure,) = estimate(Estimator(), [path], tmp_path / 'out', Settings('w'))
-    assert f'{path}: the last {missing_s:.1f} s' in failure and 'cut off' in failure
+    assert estimate(Estimator(), [path], tmp_path / 'out', Settings('w')) == []
+    assert f'{path}: the last {missing_s:.1f} s of its length' in capsys.readouterr().out
     assert count_frames(tmp_path / 'out' / 'clip_depth.mp4') == frames
 
 

@@ -44,7 +44,7 @@ def estimate_files(
     prepare_folder(output)
     clips, failures = find_clips(inputs, output)
     check_names(clips, output, settings.formats)
-    clips, lengths, records = measure(clips, failures)
+    clips, lengths, records = measure(clips)
     estimated = estimate_clips(load, clips, lengths, output, settings) if clips else ()
     summary = Summary(output / 'summary.jsonl')
     try:
@@ -100,12 +100,10 @@ def misplaced(source: Source, path: Path, owner: str) -> WriteError:
     )
 
 
-def measure(
-    clips: Sequence[Clip], failures: list[str]
-) -> tuple[list[Clip], list[int], list[Record]]:
+def measure(clips: Sequence[Clip]) -> tuple[list[Clip], list[int], list[Record]]:
     """Count the frames of each clip; records of missing files and empty videos come apart.
 
-    Videos that seem to be cut off are told in `failures`; what is there of them is done.
+    Says which videos seem to be cut off. They may have been trimmed, and what is there is done.
     """
     good, lengths, bad = [], [], []
     for clip in clips:
@@ -121,9 +119,9 @@ def measure(
             good.append(clip)
             lengths.append(length)
             if missing_s:
-                failures.append(
-                    f'{first}: the last {missing_s:.1f} s have no frame that can be decoded; the '
-                    'file seems to be cut off'
+                tqdm.write(
+                    f'{first}: the last {missing_s:.1f} s of its length have no frame: it is cut '
+                    'off, or was trimmed'
                 )
     return good, lengths, bad
 

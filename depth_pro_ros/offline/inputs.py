@@ -68,15 +68,15 @@ def find_clips(inputs: Sequence[str | Path], output: Path) -> tuple[list[Clip], 
     failures = []
     for given in inputs:
         found = expand(Path(given))
-        results = {path for path in found if path != Path(given) and lies_in(path, output)}
         if not found:
             failures.append(f'{given}: no pictures or videos there')
-        elif len(results) == len(found):
+        elif found != [Path(given)] and any(lies_in(path, output) for path in found):
             failures.append(
                 f'{given}: this is where results go, and they would be taken for pictures; '
                 'choose another --output'
             )
-        paths |= dict.fromkeys(path for path in found if path not in results)
+        else:
+            paths |= dict.fromkeys(found)
     clips: dict[object, list[Source]] = {}
     for path, name in zip(paths, unique_names(list(paths)), strict=True):
         clips.setdefault(clip_key(path), []).append(Source(path, name))

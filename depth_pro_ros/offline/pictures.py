@@ -82,8 +82,8 @@ def estimate_picture(
     result = Result(rgb, prediction, settled.colours_m if settled else None)
     if before is None:
         outdated = read_record(run.record_path(source)) or {}
-        run.record_path(source).unlink(missing_ok=True)
         remove_results(run.output / source.name, outdated.get('formats', ()))
+        run.record_path(source).unlink(missing_ok=True)
     write_result(run.output / source.name, formats, result)
     record = make_record(
         run, source, result.intrinsics, depth_range(prediction.depth_m), focal_source

@@ -111,7 +111,9 @@ def failed(path: Path, error: Exception) -> Record:
 
 def failures_of(record: Record) -> list[str]:
     """Give what failed in a file: all of it, or frames of a video."""
-    return [record['error']] if record['status'] == 'failed' else record.get('frame_errors', [])
+    if record['status'] == 'failed':
+        return [record['error']]
+    return list(record.get('frame_errors', {}).values())
 
 
 Records = Iterator[Record]

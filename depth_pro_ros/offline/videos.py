@@ -97,7 +97,7 @@ def estimate_video(run: Run, source: Source, frames: int) -> Records:
         parts = [files.part(index) for index in range(frames)]
         write_video(files.video, parts, frame_rate(source.path))
         record = read_record(files.unfinished) or {}
-        record |= {'frames': frames, 'seconds': round(time.perf_counter() - began_s, 2)}
+        record |= {'seconds': round(time.perf_counter() - began_s, 2)}
         write_record(files.record, record)
         shutil.rmtree(files.parts, ignore_errors=True)
         run.report(record)
@@ -122,21 +122,24 @@ def settle_video(run: Run, source: Source, files: VideoFiles) -> Settled:
     focal_px = run.settings.focal_px
     pictures = (rgb for _, rgb in read_frames(source.path, samples(files.frames)))
     settled = settle(run.estimator, ((rgb, focal_px) for rgb in pictures))
-    record = video_record(run, source, settled) | {'formats': all_formats(formats, before)}
+    record = video_record(run, source, files.frames, settled) | {
+        'formats': all_formats(formats, before)
+    }
     write_record(files.unfinished, record)
     return settled
 
 
 def remove_outdated(files: VideoFiles) -> None:
-    """Remove the files of frames that were made in another way, or of a longer video."""
-    record = read_record(files.record) or {}
-    for index in range(record.get('frames', 0)):
-        stem = files.frame_stem(index)
-        remove_results(stem, record.get('formats', ()))
-        beside(stem, '.json').unlink(missing_ok=True)
+    """Remove what was made in another way, or of a longer video."""
+    for record in filter(None, map(read_record, (files.record, files.unfinished))):
+        for index in range(record.get('frames', 0)):
+            stem = files.frame_stem(index)
+            remove_results(stem, record.get('formats', ()))
+            beside(stem, '.json').unlink(missing_ok=True)
+    files.video.unlink(missing_ok=True)
 
 
-def video_record(run: Run, source: Source, settled: Settled) -> Record:
+def video_record(run: Run, source: Source, frames: int, settled: Settled) -> Record:
     """Give the record of a video: as of a picture, with the focal length of the clip."""
     _, rgb = next(read_frames(source.path, [0]))
     height, width = rgb.shape[:2]
@@ -147,7 +150,7 @@ def video_record(run: Run, source: Source, settled: Settled) -> Record:
         focal_source = 'network, frame by frame; this is the median'
     camera = Intrinsics.from_focal(settled.focal_px, width, height)
     record = make_record(run, source, camera, settled.colours_m, focal_source)
-    return record | {'clip': dataclasses.asdict(settled), 'frame_errors': []}
+    return record | {'clip': dataclasses.asdict(settled), 'frames': frames, 'frame_errors': {}}
 
 
 def estimate_frames(run: Run, source: Source, files: VideoFiles, settled: Settled) -> None:
@@ -169,7 +172,7 @@ def estimate_frames(run: Run, source: Source, files: VideoFiles, settled: Settle
         try:
             prediction = run.estimator.predict(rgb, None if per_frame else settled.focal_px)
         except ArithmeticError as error:  # the other frames are worth having
-            note_error(files, f'{source.path}: frame {index}: {error}')
+            note_error(files, index, f'{source.path}: frame {index}: {error}')
             prediction = unknown_depth(rgb, settled.focal_px)
         result = Result(rgb, prediction, settled.colours_m)
         if formats:
@@ -183,11 +186,11 @@ def estimate_frames(run: Run, source: Source, files: VideoFiles, settled: Settle
         run.bar.update()
 
 
-def note_error(files: VideoFiles, message: str) -> None:
+def note_error(files: VideoFiles, index: int, message: str) -> None:
     """Add the error of a frame to the record of a video."""
     record = read_record(files.unfinished) or {}
-    messages = {*record.get('frame_errors', ()), message}  # it may be there from before a cut
-    write_record(files.unfinished, record | {'frame_errors': sorted(messages)})
+    errors = record.get('frame_errors', {}) | {str(index): message}
+    write_record(files.unfinished, record | {'frame_errors': errors})
 
 
 def unknown_depth(rgb: NDArray[np.uint8], focal_px: float) -> DepthPrediction:

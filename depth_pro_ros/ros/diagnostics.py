@@ -133,8 +133,8 @@ class Health:
     def statuses(self) -> list[DiagnosticStatus]:
         """Give a status of the whole and one more for each problem that there ever was.
 
-        What was not seen for MEMORY_S is OK again: a status that is not sent any more would be
-        stale, which an aggregator shows as an error.
+        What was not seen for its `memory_s` is OK again: a status that is not sent any more would
+        be stale, which an aggregator shows as an error.
         """
         now = time.monotonic()
         with self._lock:

@@ -170,11 +170,12 @@ class CameraStream:
             and now_s - self._since_s > SILENCE_S
             and self.topics.has_info()
         ):
-            topic = self.topics.info
+            override = f'qos_overrides.{self.topics.info}.subscription'
             self.warn(
                 'camera_info',
-                f'nothing came on {topic}, though it has a publisher: one that sends it once is '
-                f'heard with qos_overrides.{topic}.subscription.durability: transient_local',
+                f'nothing came on {self.topics.info}, though it has a publisher: one that sends it '
+                f'once is heard with {override}.reliability: reliable and {override}.durability: '
+                'transient_local',
             )
 
     def warn(self, cause: str, message: str) -> None:
@@ -243,7 +244,7 @@ class CameraStream:
 
     def _compare_frames(self, image: str, info: str) -> None:
         """Report a CameraInfo that is of another frame than the image."""
-        if image and info and image != info:
+        if image and info and image.lstrip('/') != info.lstrip('/'):  # tf strips it, too
             self.warn(
                 'camera_info',
                 f"camera_info is of the frame '{info}', the image of '{image}': is it of the "

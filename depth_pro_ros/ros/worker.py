@@ -157,7 +157,8 @@ class Worker(threading.Thread, Generic[Key, Item]):
 
     def ended(self, timeout_s: float) -> bool:
         """Wait for the thread to end, and tell whether it has."""
-        self.join(timeout_s)
+        if self.is_alive():
+            self.join(timeout_s)
         return not self.is_alive()
 
     def run(self) -> None:
