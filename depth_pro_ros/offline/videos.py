@@ -122,9 +122,8 @@ def settle_video(run: Run, source: Source, files: VideoFiles) -> Settled:
     focal_px = run.settings.focal_px
     pictures = (rgb for _, rgb in read_frames(source.path, samples(files.frames)))
     settled = settle(run.estimator, ((rgb, focal_px) for rgb in pictures))
-    record = video_record(run, source, files.frames, settled) | {
-        'formats': all_formats(formats, before)
-    }
+    record = video_record(run, source, settled)
+    record |= {'frames': files.frames, 'formats': all_formats(formats, before)}
     write_record(files.unfinished, record)
     return settled
 
@@ -139,7 +138,7 @@ def remove_outdated(files: VideoFiles) -> None:
     files.video.unlink(missing_ok=True)
 
 
-def video_record(run: Run, source: Source, frames: int, settled: Settled) -> Record:
+def video_record(run: Run, source: Source, settled: Settled) -> Record:
     """Give the record of a video: as of a picture, with the focal length of the clip."""
     _, rgb = next(read_frames(source.path, [0]))
     height, width = rgb.shape[:2]
@@ -150,7 +149,7 @@ def video_record(run: Run, source: Source, frames: int, settled: Settled) -> Rec
         focal_source = 'network, frame by frame; this is the median'
     camera = Intrinsics.from_focal(settled.focal_px, width, height)
     record = make_record(run, source, camera, settled.colours_m, focal_source)
-    return record | {'clip': dataclasses.asdict(settled), 'frames': frames, 'frame_errors': {}}
+    return record | {'clip': dataclasses.asdict(settled), 'frame_errors': {}}
 
 
 def estimate_frames(run: Run, source: Source, files: VideoFiles, settled: Settled) -> None:
