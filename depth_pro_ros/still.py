@@ -20,6 +20,14 @@ LEAST_LEVELS, MOST_LEVELS = 4.0, 8.0
 these."""
 MOVING_SHARE = 0.1
 """Share of changed pixels that makes it the camera that moves: nothing is averaged then."""
+EACH = np.s_[::7, ::7]
+"""Pixels that tell of all: out of step with JPEG's blocks of eight."""
+DRIFT = 1.2
+"""How much more than noise explains the newest picture may differ from the average, beside how it
+differs from the last one. Of a camera that moves the average stays behind, in dim light, too; the
+noise of JPEG of quality 50 gives 1.1 at most."""
+QUIET = 8
+"""Pictures since the camera moved, before their average is given."""
 PAUSE_S = 1.0
 """Pictures that are further apart are not averaged."""
 
@@ -32,6 +40,9 @@ class StillAverage:
         self._mean: NDArray[np.float32] = np.empty((0, 0, 3), np.float32)  # once two are averaged
         self._given: NDArray[np.uint8] = np.empty((0, 0, 3), np.uint8)
         self._scratch: NDArray[np.uint8] = np.empty((2, 0, 0, 3), np.uint8)
+        self._last: NDArray[np.float32] = np.empty((0, 0), np.float32)
+        self._usual = self._last
+        """The green of EACH pixel of the last picture and of their average, both blurred."""
         self._scene: Hashable = None
         self._added_s = -math.inf
 
@@ -41,19 +52,36 @@ class StillAverage:
         """Give a picture (H, W, 3) with what stands still averaged with the pictures before it.
 
         The newest has a share of 1 / frames, and the older a picture, the less it counts. One of
-        another scene (any value that tells cameras apart) or size, or after a pause, begins anew.
-        now_s: any steady time.
+        another scene (any value that tells cameras apart) or size, or after a pause, or of a camera
+        that moves, begins anew. now_s: any steady time.
         """
         follows = scene == self._scene and now_s - self._added_s <= PAUSE_S
         self._scene, self._added_s = scene, now_s
+        if self._scratch.shape[1:] != rgb.shape:
+            self._scratch = np.empty((2, *rgb.shape), np.uint8)
+        around = cv2.blur(rgb, (AROUND_PX, AROUND_PX), dst=self._scratch[0])
+        last, self._last = self._last, around[EACH][..., 1].astype(np.float32)
         if follows and self._given.shape == rgb.shape:
-            if self._scratch.shape[1:] != rgb.shape:
-                self._scratch = np.empty((2, *rgb.shape), np.uint8)
             changed = changed_pixels(rgb, self._given, self._scratch)
-            if cv2.countNonZero(changed) <= MOVING_SHARE * changed.size:
-                return self._blend(rgb, changed, frames)
-        self._given, self._count = rgb, 1
+            moves = cv2.countNonZero(changed) > MOVING_SHARE * changed.size
+            if not moves and not self._drifts(last, changed[EACH] == 0):
+                given = self._blend(rgb, changed, frames)
+                return given if self._count >= min(frames, QUIET) else rgb
+        self._given, self._count, self._usual = rgb, 1, self._last
         return rgb
+
+    def _drifts(self, last: NDArray[np.float32], same: NDArray[np.bool_]) -> bool:
+        """Tell whether the average stays behind where no pixel is a change by itself.
+
+        Noise alone differs by sqrt(1 + 1 / n) from the average of n, and by sqrt(2) from the last.
+        """
+        if self._count < 2:
+            return False
+        behind, step = (
+            float(np.square((self._last - then)[same]).sum()) for then in (self._usual, last)
+        )
+        bound = DRIFT + 2.0 / math.sqrt(max(1, int(same.sum())))  # of few pixels by chance
+        return behind > bound**2 * 0.5 * (1.0 + 1.0 / self._count) * step
 
     def _blend(
         self, rgb: NDArray[np.uint8], changed: NDArray[np.uint8], frames: int
@@ -62,6 +90,8 @@ class StillAverage:
             self._mean = self._given.astype(np.float32)
         self._count = min(self._count + 1, frames)
         cv2.accumulateWeighted(rgb, self._mean, 1.0 / self._count)
+        share = np.where(changed[EACH] == 0, np.float32(1.0 / self._count), np.float32(1.0))
+        self._usual = self._usual + share * (self._last - self._usual)
         left, top, width, height = cv2.boundingRect(changed)
         where = np.s_[top : top + height, left : left + width]
         cv2.accumulateWeighted(rgb[where], self._mean[where], 1.0, mask=changed[where])
@@ -75,14 +105,12 @@ def changed_pixels(
     """Tell where a picture differs from another by more than noise: (H, W, 3) -> (H, W), 0 or 255.
 
     Noise is what the difference has beside its local mean; the median of that is not moved by
-    edges that appear somewhere. Every seventh pixel tells: out of step with JPEG's blocks of eight.
-    scratch: (2, H, W, 3) to work in; fresh memory would take a third of the time.
+    edges that appear somewhere. scratch: (2, H, W, 3) to work in, the first of them the blurred
+    picture; fresh memory would take a third of the time.
     """
     around, around_before = scratch
-    cv2.blur(rgb, (AROUND_PX, AROUND_PX), dst=around)
     cv2.blur(before, (AROUND_PX, AROUND_PX), dst=around_before)
-    each = np.s_[::7, ::7]
-    noise = rgb[each].astype(np.int16) - before[each] - around[each] + around_before[each]
+    noise = rgb[EACH].astype(np.int16) - before[EACH] - around[EACH] + around_before[EACH]
     sigma = 1.5 * float(np.median(np.abs(noise)))
     levels = min(max(4.0 * sigma / AROUND_PX, LEAST_LEVELS), MOST_LEVELS)
     difference = cv2.absdiff(around, around_before, dst=around)

@@ -72,14 +72,30 @@ def test_what_appears_is_seen_at_once(watch, box, colour):
         assert error < 0.5 * np.abs(newest[:, :12] - scene()[:, :12]).mean()
 
 
+def as_jpeg(picture: np.ndarray, quality: int | None) -> np.ndarray:
+    if quality is None:
+        return picture
+    return cv2.imdecode(cv2.imencode('.jpg', picture, [cv2.IMWRITE_JPEG_QUALITY, quality])[1], 1)
+
+
+@pytest.mark.parametrize('quality', [None, 80])
+@pytest.mark.parametrize('light', [1.0, 0.4, 0.2])
 @pytest.mark.parametrize('shift', [1, 3])
-def test_a_camera_that_moves_is_not_averaged(shift):
-    texture = np.random.default_rng(0).uniform(60, 200, (24, 60, 3))
-    wide = cv2.resize(texture, (240, 96), interpolation=cv2.INTER_LINEAR)
+def test_a_camera_that_moves_is_not_averaged_in_dim_light_either(shift, light, quality):
+    texture = np.random.default_rng(0).uniform(60, 200, (60, 90, 3)) * light
+    wide = cv2.resize(texture, (360, 240), interpolation=cv2.INTER_LINEAR)
     watch = Watch()
-    for step in range(10):
-        picture = noisy(wide[:, shift * step :][:, :128], step)
+    for step in range(40):
+        picture = as_jpeg(noisy(wide[:, shift * step :][:, :240], step, 3.0), quality)
         assert np.array_equal(watch.show(picture), picture)
+
+
+@pytest.mark.parametrize('quality', [95, 80, 60])
+def test_the_noise_of_jpeg_is_no_motion(quality):
+    watch, picture = Watch(), cv2.resize(scene(), (640, 480))
+    steady = [watch.show(as_jpeg(noisy(picture, seed), quality)) for seed in range(60)][40:]
+    assert watch.average._count == FRAMES
+    assert np.std(steady, axis=0).mean() < 1.0
 
 
 def test_nothing_is_averaged_with_what_is_past(watch):
