@@ -7,6 +7,7 @@ of some pictures shows the same with less of it.
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Hashable
 
 import cv2
@@ -26,6 +27,8 @@ DRIFT = 1.2
 """How much more than noise explains the newest picture may differ from the average, beside how it
 differs from the last one. Of a camera that moves the average stays behind, in dim light, too; the
 noise of JPEG of quality 50 gives 1.1 at most."""
+STEPS = 5
+"""Of which the largest counts: some cameras send a picture twice."""
 QUIET = 8
 """Pictures since the camera moved, before their average is given."""
 PAUSE_S = 1.0
@@ -43,6 +46,8 @@ class StillAverage:
         self._last: NDArray[np.float32] = np.empty((0, 0), np.float32)
         self._usual = self._last
         """The green of EACH pixel of the last picture and of their average, both blurred."""
+        self._steps: deque[float] = deque(maxlen=STEPS)
+        """Mean squares of the newest differences between a picture and the next."""
         self._scene: Hashable = None
         self._added_s = -math.inf
 
@@ -68,6 +73,7 @@ class StillAverage:
                 given = self._blend(rgb, changed, frames)
                 return given if self._count >= min(frames, QUIET) else rgb
         self._given, self._count, self._usual = rgb, 1, self._last
+        self._steps.clear()
         return rgb
 
     def _drifts(self, last: NDArray[np.float32], same: NDArray[np.bool_]) -> bool:
@@ -75,13 +81,16 @@ class StillAverage:
 
         Noise alone differs by sqrt(1 + 1 / n) from the average of n, and by sqrt(2) from the last.
         """
+        count = max(1, int(same.sum()))
+        behind, step = (
+            float(np.square((self._last - then)[same]).sum()) / count
+            for then in (self._usual, last)
+        )
+        self._steps.append(step)
         if self._count < 2:
             return False
-        behind, step = (
-            float(np.square((self._last - then)[same]).sum()) for then in (self._usual, last)
-        )
-        bound = DRIFT + 2.0 / math.sqrt(max(1, int(same.sum())))  # of few pixels by chance
-        return behind > bound**2 * 0.5 * (1.0 + 1.0 / self._count) * step
+        bound = DRIFT + 2.0 / math.sqrt(count)  # of few pixels by chance
+        return behind > bound**2 * 0.5 * (1.0 + 1.0 / self._count) * max(self._steps)
 
     def _blend(
         self, rgb: NDArray[np.uint8], changed: NDArray[np.uint8], frames: int

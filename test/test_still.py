@@ -98,6 +98,13 @@ def test_the_noise_of_jpeg_is_no_motion(quality):
     assert np.std(steady, axis=0).mean() < 1.0
 
 
+def test_a_camera_that_sends_pictures_twice_is_averaged(watch):
+    for seed in range(60, 80):
+        for _ in range(3):
+            newest = noisy(scene(), seed)
+            assert not np.array_equal(watch.show(newest), newest)
+
+
 def test_nothing_is_averaged_with_what_is_past(watch):
     newest = noisy(scene(), 99)
     assert not np.array_equal(watch.show(newest), newest)
