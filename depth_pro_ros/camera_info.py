@@ -13,6 +13,10 @@ from depth_pro_ros.camera import Intrinsics
 from depth_pro_ros.decoding import MessageError
 from depth_pro_ros.rectify import COEFFICIENTS, Rectifier
 
+RAW, RECTIFIED = 'image_raw', 'image_rect'
+"""What drivers call the images of a lens, and image_proc those without its distortion. Beside both
+is the CameraInfo of the lens, whose K belongs to the former and whose P to the latter."""
+
 
 class CameraInfoMessage(Protocol):
     """What is read of a CameraInfo, from rclpy's class of that name or another's."""
@@ -76,6 +80,16 @@ def intrinsics_for_image(
 
     raw = scaled(info.k[0], info.k[4], info.k[2], info.k[5])
     return raw, scaled(p[0], p[5], p[2], p[6])
+
+
+def camera_for_image(info: CameraInfoMessage, width: int, height: int, topic: str) -> Intrinsics:
+    """Give the pinhole camera of images of a size as they come on a topic: K's of `image_raw`.
+
+    That is the lens's in the middle of the picture. Those of any other name are taken as
+    rectified, as P's. Raises as `intrinsics_for_image`.
+    """
+    raw, rectified = intrinsics_for_image(info, width, height)
+    return raw if RAW in topic else rectified
 
 
 def rectifier_for_image(info: CameraInfoMessage, width: int, height: int) -> Rectifier:

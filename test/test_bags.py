@@ -248,6 +248,19 @@ def test_a_zoom_is_followed_by_the_stamp_of_camera_info(convert, tmp_path, late)
     assert focals == [60.0, 60.0, 90.0, 90.0]
 
 
+@pytest.mark.parametrize(('name', 'focal'), [('image_raw', 60.0), ('image_rect', 50.0)])
+def test_raw_images_have_the_focal_length_of_their_lens(convert, tmp_path, name, focal):
+    info = camera_info(0, d=(-0.2, 0.05, 0.0, 0.0, 0.0))
+    info.p[[0, 5]] = 50.0
+    topics = {
+        f'/camera/{name}': (IMAGE, [(0, raw_image(0))]),
+        '/camera/camera_info': (INFO, [(0, info)]),
+    }
+    output = convert(write_bag(tmp_path / 'in', topics))
+    assert read_topic(output, DEPTH_INFO)[0].k[0] == focal
+    assert ('right in the middle' in convert.report.focal) == (name == 'image_raw')
+
+
 def test_an_uncalibrated_camera_info_counts_as_none(convert, tmp_path):
     info = dataclasses.replace(camera_info(0), k=np.zeros(9), p=np.zeros(12))
     source = write_bag(

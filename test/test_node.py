@@ -276,6 +276,17 @@ def test_a_rectified_image_is_described_by_its_projection(tiny_weights):
     assert points[v, u, 0] == pytest.approx((2 * u - 310) * z[2 * v, 2 * u] / 400, rel=1e-4)
 
 
+def test_a_raw_image_is_described_by_its_lens(tiny_weights):
+    with running_node(tiny_weights) as (node, peer):
+        node.streams[''].topics.image = '/camera/image_raw/compressed'  # as if it came there
+        peer.info.publish(lens('plumb_bob', [-0.2, 0.05, 0.0, 0.0, 0.0]))
+        wait_until(lambda: node.streams['']._info)
+        _, info, _ = answers(peer, rgb_message(picture(640, 480)))
+        np.testing.assert_array_equal(info.k, lens('plumb_bob', [0.0] * 5).k)
+        warning = wait_until(lambda: peer.diagnostics().get('depth_pro: distortion'))[1]
+        assert 'right in the middle of the image alone; set rectify: true' in warning
+
+
 @pytest.mark.parametrize(
     ('model', 'distortion'),
     [

@@ -14,7 +14,9 @@ from depth_pro_ros.bags.reading import Bag, parsed, picture
 from depth_pro_ros.bags.survey import Survey
 from depth_pro_ros.camera import Intrinsics, focal_from_fov
 from depth_pro_ros.camera_info import (
-    intrinsics_for_image,
+    RAW,
+    RECTIFIED,
+    camera_for_image,
     is_distorted,
     is_raw,
     rectifier_for_image,
@@ -37,14 +39,19 @@ class Camera:
     """The camera of a bag: a given focal length, its CameraInfo, or one estimate for the bag."""
 
     def __init__(
-        self, source: str, infos: Sequence[Any] = (), focal_px: float = 0.0, fov_deg: float = 0.0
+        self,
+        source: str,
+        infos: Sequence[Any] = (),
+        focal_px: float = 0.0,
+        fov_deg: float = 0.0,
+        topic: str = '',
     ) -> None:
         """Take one of: CameraInfo messages, a focal length, a horizontal field of view.
 
-        source: where that comes from, for people.
+        source: where that comes from, for people. topic: of the images.
         """
         self.source = source
-        self._infos, self._focal_px, self._fov_deg = infos, focal_px, fov_deg
+        self._infos, self._focal_px, self._fov_deg, self._topic = infos, focal_px, fov_deg, topic
         self._rectifiers: dict[tuple[int, int, int], Rectifier] = {}
 
     def view(self, rgb: NDArray[np.uint8], stamp: Any, rectify: bool) -> View:
@@ -55,7 +62,8 @@ class Camera:
             return View(rgb, Intrinsics.from_focal(focal_px, width, height), None)
         index = self._newest(stamp)
         info = self._infos[index]
-        _, intrinsics = intrinsics_for_image(info, width, height)
+        arrives = RECTIFIED if rectify else self._topic
+        intrinsics = camera_for_image(info, width, height, arrives)
         if not (rectify and is_raw(info)):
             return View(rgb, intrinsics, None)
         key = (index, width, height)
@@ -75,9 +83,12 @@ def find_camera(bag: Bag, found: Survey, options: BagOptions, estimator: DepthEs
     if options.focal_px:
         return Camera('given', focal_px=options.focal_px)
     if found.infos:
-        distorted = any(map(is_distorted, found.infos)) and not options.rectify
-        hint = ', taken as rectified: else use --rectify' if distorted else ''
-        return Camera(f'CameraInfo{hint}', infos=found.infos)
+        topic, hint = found.images[0].topic, ''
+        if any(map(is_distorted, found.infos)) and not options.rectify:
+            hint = ', taken as rectified: else use --rectify'
+            if RAW in topic:
+                hint = ', with lens distortion: right in the middle alone, better with --rectify'
+        return Camera(f'CameraInfo{hint}', infos=found.infos, topic=topic)
     if options.rectify:
         raise BagError(
             f'{bag.path} has no calibrated CameraInfo beside {found.images[0].topic}, which '

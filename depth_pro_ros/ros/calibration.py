@@ -11,7 +11,8 @@ from sensor_msgs.msg import CameraInfo
 
 from depth_pro_ros.camera import Intrinsics
 from depth_pro_ros.camera_info import (
-    intrinsics_for_image,
+    RECTIFIED,
+    camera_for_image,
     is_calibrated,
     is_raw,
     rectifier_for_image,
@@ -41,9 +42,16 @@ class Calibration:
         self._rectifier_of: tuple[object, ...] = ()
 
     def view(
-        self, rgb: NDArray[np.uint8], info: CameraInfo | None, parameters: NodeParameters
+        self,
+        rgb: NDArray[np.uint8],
+        info: CameraInfo | None,
+        parameters: NodeParameters,
+        topic: str,
     ) -> View:
-        """Give the view of an image (H, W, 3). Raises MessageError where none can be had."""
+        """Give the view of an image (H, W, 3) of a topic.
+
+        Raises MessageError where none can be had.
+        """
         height, width = rgb.shape[:2]
         if parameters.intrinsics == 'fov':
             return View(rgb, None)
@@ -60,7 +68,8 @@ class Calibration:
                 )
             return View(rgb, None)
         try:
-            _, intrinsics = intrinsics_for_image(info, width, height)
+            arrives = RECTIFIED if parameters.rectify else topic
+            intrinsics = camera_for_image(info, width, height, arrives)
         except MessageError as error:
             if required:
                 raise

@@ -14,7 +14,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
 from depth_pro_ros.camera import Intrinsics, limit_depth
-from depth_pro_ros.camera_info import is_distorted
+from depth_pro_ros.camera_info import RAW, RECTIFIED, is_distorted
 from depth_pro_ros.ros import messages
 from depth_pro_ros.ros.anchors import Measurement, Measurements, compare
 from depth_pro_ros.ros.answers import publish_depth
@@ -38,8 +38,6 @@ INFO_COUNTS = ('auto', 'camera_info')
 """Values of `intrinsics` with which CameraInfo is looked at."""
 APART_S = 60.0
 """Age of an image from which on clocks that differ are more likely than a delay."""
-RECTIFIED = 'image_rect'
-"""What image_proc calls its topics. Beside them is the camera_info of the raw image."""
 OUTDATED = 'the node was stopped, or time went back'
 WITHOUT_DEPTH = {'info', 'picture'}
 """Outputs that need no depth where the focal length is known."""
@@ -202,16 +200,18 @@ class CameraStream:
         if not frame.image.header.frame_id:
             self.warn('header', 'the image has an empty frame_id: no consumer can place its depth')
         view = self._calibration.view(
-            messages.rgb_from_message(frame.image), frame.info, parameters
+            messages.rgb_from_message(frame.image), frame.info, parameters, self.topics.image
         )
         if frame.info and view.intrinsics and parameters.intrinsics in INFO_COUNTS:
             self._compare_frames(frame.image.header.frame_id, frame.info.header.frame_id)
         rectified = parameters.rectify or RECTIFIED in self.topics.image
         if frame.info is not None and is_distorted(frame.info) and not rectified:
+            taken = 'the image is taken as rectified already; if it is raw, set rectify: true'
+            if RAW in self.topics.image:
+                taken = 'depth is right in the middle of the image alone; set rectify: true'
             self.warn(
                 'distortion',
-                'camera_info has lens distortion: the image is taken as rectified already; if it '
-                'is raw, set rectify: true, with intrinsics: auto or camera_info',
+                f'camera_info has lens distortion: {taken}, with intrinsics: auto or camera_info',
             )
         steady = self._steady(view, frame, parameters, wanted)
 

@@ -27,7 +27,7 @@ from depth_pro_ros.bags.reading import (
     picture,
 )
 from depth_pro_ros.bags.survey import find_info
-from depth_pro_ros.camera_info import intrinsics_for_image, is_calibrated, is_distorted
+from depth_pro_ros.camera_info import camera_for_image, is_calibrated, is_distorted
 from depth_pro_ros.compressed_depth import decode_depth
 from depth_pro_ros.decoding import MessageError
 from depth_pro_ros.evaluation.frame import Truth
@@ -88,7 +88,7 @@ def bag_truths(
                 continue
             other = waiting.pop(pair)
             rgb, depth_m = (value, other) if is_image else (other, value)
-            yield paired(path, rgb, depth_m, info, focal_px)
+            yield paired(path, images[0].topic, rgb, depth_m, info, focal_px)
 
 
 def understood(message: Message, read: Callable[[Any], NDArray[Any]]) -> NDArray[Any] | None:
@@ -102,6 +102,7 @@ def understood(message: Message, read: Callable[[Any], NDArray[Any]]) -> NDArray
 
 def paired(
     path: Path,
+    topic: str,
     rgb: NDArray[np.uint8],
     depth_m: NDArray[np.float32],
     info: Any,
@@ -115,7 +116,7 @@ def paired(
             f'{depth_m.shape[1]}x{depth_m.shape[0]} are not of one view: record registered depth'
         )
     try:
-        focal = focal_px or intrinsics_for_image(info, width, height)[1].fx
+        focal = focal_px or camera_for_image(info, width, height, topic).fx
     except MessageError as error:
         raise BagError(f'{path}: {error}: give --focal-px') from error
     return Truth(rgb, depth_m, focal)
@@ -128,8 +129,8 @@ def calibration(bag: Bag, topic: str) -> Any:
             if is_calibrated(info := parsed(message)):
                 if is_distorted(info):
                     tqdm.write(
-                        f'{topic} has lens distortion: its pictures and their depth '
-                        'are taken as rectified'
+                        f'{topic} has lens distortion, which its pictures and their depth are '
+                        'taken to be without'
                     )
                 return info
     raise BagError(f'{bag.path} has no calibration beside {topic}: give --focal-px')
