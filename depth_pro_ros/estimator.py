@@ -146,7 +146,8 @@ class DepthEstimator:
         rgb: (H, W, 3) uint8, 16 to 8192 pixels a side, of a pinhole camera.
         focal_px: horizontal focal length in pixels of this picture; None asks the network.
         estimate_focal: ask the network for a second opinion also where focal_px is given.
-        edge_ratio: depth edges of at least this ratio become NaN; 0: none do.
+        edge_ratio: depth edges of at least this ratio, between pixels of the picture or, where they
+        are fewer, of the network, become NaN; 0: none do.
         on_wait: called, perhaps twice, when there is little to do but wait for a GPU.
         Raises ValueError for a picture or focal length that cannot be used, OutOfMemoryError
         where the device is too small, ArithmeticError where the answer is not finite.
@@ -231,6 +232,12 @@ class DepthEstimator:
         depth = metric_depth(canonical, scale_px, width, height)
         if edge_ratio > 0.0:
             depth.masked_fill_(flying_pixels(depth, edge_ratio), math.nan)
+            size = canonical.shape[-1]
+            if max(width, height) > size:  # an edge between two values is a slope of many pixels
+                coarse = metric_depth(canonical, scale_px * (size / width), size, size)
+                edges = flying_pixels(coarse, edge_ratio)[None, None].float()
+                share = F.interpolate(edges, (height, width), mode='bilinear')[0, 0]
+                depth.masked_fill_(share > 0.5, math.nan)
         depth_m = self._transfers.download(depth)
         sums = [canonical.sum().double()]
         numbers = torch.stack(sums if network_px is None else [*sums, network_px])

@@ -45,6 +45,19 @@ def test_the_estimator_marks_them_where_asked():
     np.testing.assert_array_equal(removed, expected)
 
 
+@pytest.mark.parametrize('ratio', [1.1, 1.25])
+@pytest.mark.parametrize('size', [(1280, 720), (600, 300), (200, 400)])
+def test_an_edge_of_the_network_is_one_in_a_larger_picture(size, ratio):
+    estimator = DepthEstimator(lively_network(TINY_SHARED), torch.device('cpu'), torch.float32)
+    canonical = torch.ones(1, 1, 256, 256)
+    canonical[..., 100:] = 1 / 1.3
+    rgb = np.zeros((size[1], size[0], 3), np.uint8)
+    depth = estimator._metric(canonical, None, rgb, float(size[0]), ratio)().depth_m
+    known = depth[np.isfinite(depth)]
+    assert ((known < 1.0 + 1e-5) | (known > 1.3 - 1e-5)).all()
+    assert np.isfinite(depth).mean() > 1 - 3 / 256
+
+
 def test_a_second_opinion_on_the_focal_length_leaves_depth_alone():
     estimator = DepthEstimator(lively_network(TINY_SHARED), torch.device('cpu'), torch.float32)
     rgb = np.random.default_rng(0).integers(0, 256, (96, 128, 3), np.uint8)
