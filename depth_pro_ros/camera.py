@@ -102,6 +102,6 @@ def limit_depth(
 
 
 def depth_to_millimetres(depth_m: NDArray[np.float32]) -> NDArray[np.uint16]:
-    """Give 16-bit millimetres, saturating; 0 where depth is not finite (REP 118)."""
-    millimetres = np.where(np.isfinite(depth_m), depth_m * 1000.0, 0.0)
-    return np.clip(np.rint(millimetres), 0, 65535).astype(np.uint16)
+    """Give 16-bit millimetres; 0 where depth is not finite, or over 65.535 m (REP 118)."""
+    known = np.isfinite(depth_m) & (depth_m < 65.5355)
+    return np.rint(np.where(known, depth_m * 1000.0, 0.0)).clip(0.0).astype(np.uint16)

@@ -111,13 +111,16 @@ def rectifier_for_image(info: CameraInfoMessage, width: int, height: int) -> Rec
     )
     size = width, height
     try:
-        maps = undistort(
-            matrix(raw), np.array(distortion), rotation, matrix(rectified), size, cv2.CV_16SC2
+        x, y = undistort(
+            matrix(raw), np.array(distortion), rotation, matrix(rectified), size, cv2.CV_32FC1
         )
     except cv2.error as error:
         raise MessageError(f'camera_info: {error}') from error
+    maps = cv2.convertMaps(x, y, cv2.CV_16SC2)
     seen = cv2.remap(np.full((height, width), 255, np.uint8), *maps, cv2.INTER_LINEAR)
-    return Rectifier((maps[0], maps[1]), seen < 255)
+    (x_down, x_along), (y_down, y_along) = np.gradient(x), np.gradient(y)
+    folded = x_along * y_down <= x_down * y_along  # a model outside of what it was fitted to
+    return Rectifier((maps[0], maps[1]), (seen < 255) | folded)
 
 
 def matrix(intrinsics: Intrinsics) -> NDArray[np.float64]:

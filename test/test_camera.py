@@ -60,7 +60,7 @@ def test_out_of_range_depth_is_marked_as_rep_117_asks():
     np.testing.assert_array_equal(limit_depth(depth, 0.1, 10.0), np.array(expected, np.float32))
 
 
-def test_millimetres_saturate_and_zero_is_invalid():
+def test_millimetres_are_zero_where_they_cannot_tell():
     depth = np.array([0.0004, 0.0016, 1.2345, 65.535, 70.0, np.inf, -np.inf, np.nan], np.float32)
-    expected = [0, 2, 1234, 65535, 65535, 0, 0, 0]
+    expected = [0, 2, 1234, 65535, 0, 0, 0, 0]
     np.testing.assert_array_equal(depth_to_millimetres(depth), expected)

@@ -14,7 +14,7 @@ from ros_helpers import header, picture
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from depth_pro_ros.camera import Intrinsics, unproject
-from depth_pro_ros.camera_info import intrinsics_for_image
+from depth_pro_ros.camera_info import intrinsics_for_image, rectifier_for_image
 from depth_pro_ros.decoding import CHANNELS, MessageError
 from depth_pro_ros.point_cloud import ROWS
 from depth_pro_ros.ros import messages
@@ -316,6 +316,16 @@ def test_camera_info_with_region_and_binning():
     info.roi.x_offset, info.roi.y_offset, info.roi.width, info.roi.height = 100, 80, 400, 300
     raw, _ = intrinsics_for_image(info, 200, 150)
     assert raw == Intrinsics(200, 150, 250, 255, 109.75, 79.75)
+
+
+def test_where_the_model_of_a_lens_folds_back_nothing_is_seen():
+    info = calibrated(k=[300.0, 0, 320, 0, 300.0, 240, 0, 0, 1], p=[0.0] * 12)
+    info.d = [-0.3, 0.0, 0.0, 0.0, 0.0]
+    unseen = rectifier_for_image(info, 640, 480).unseen
+    v, u = np.mgrid[:480, :640]
+    radius = np.hypot(u - 320, v - 240) / 300
+    folds = 1 / np.sqrt(3 * 0.3)  # where r - 0.3 r^3 is largest
+    assert unseen[radius > folds + 0.02].all() and not unseen[radius < folds - 0.02].any()
 
 
 BAD_INFOS = {
