@@ -18,7 +18,7 @@ LEAST, WINDOW = 10, 100
 """Measurements before a factor is used, and the newest that it is the median of."""
 MAX_FOCAL_CHANGE = 0.03
 """Relative change of the focal length that a factor outlives: depth scales with it."""
-MAX_SLOPE_DEG = 60.0
+MAX_SLOPE_DEG = 50.0
 """Largest angle between the normal of a floor and the camera's downward axis."""
 MIN_FLOOR_SHARE = 0.3
 """Share of the points in the lower half of the image that must lie on the floor."""
@@ -37,17 +37,25 @@ class ScaleAnchor:
         self._logs: collections.deque[float] = collections.deque(maxlen=WINDOW)
         self._camera: Hashable = None
         self._focal_px: float | None = None
+        self._before = 1.0
+        """The factor until there are enough measurements."""
 
     def use_camera(self, camera: Hashable, focal_px: float | None) -> None:
         """Say what the next depth was computed with; another camera or focal length starts anew.
 
-        focal_px: None where each frame has its own, which is part of what the factor corrects.
+        Until that is measured, another focal length leaves depth as it was. focal_px: None where
+        each frame has its own, which is part of what the factor of a distance corrects.
         """
         known = self._focal_px
-        changed = focal_px and known and abs(math.log(focal_px / known)) > MAX_FOCAL_CHANGE
-        if camera != self._camera or (focal_px is None) != (known is None) or changed:
-            self._logs.clear()
-            self._camera, self._focal_px = camera, focal_px
+        change = math.log(focal_px / known) if focal_px and known else 0.0
+        if camera != self._camera:
+            self._before = 1.0
+        elif (focal_px is None) != (known is None) or abs(change) > MAX_FOCAL_CHANGE:
+            self._before = self.factor / math.exp(change)
+        else:
+            return
+        self._logs.clear()
+        self._camera, self._focal_px = camera, focal_px
 
     def observe(self, measured_m: float, estimated_m: float) -> None:
         """Take in two distances of the same thing. Raises ScaleError for an implausible ratio."""
@@ -64,7 +72,7 @@ class ScaleAnchor:
     @property
     def factor(self) -> float:
         """What to multiply depth by."""
-        return math.exp(statistics.median(self._logs)) if len(self._logs) >= LEAST else 1.0
+        return math.exp(statistics.median(self._logs)) if len(self._logs) >= LEAST else self._before
 
     @property
     def residual(self) -> float:
@@ -75,26 +83,32 @@ class ScaleAnchor:
         return statistics.median(abs(value - center) for value in self._logs)
 
 
-def depth_along_axis(depth_m: NDArray[np.float32], camera: Intrinsics, fov_rad: float) -> float:
-    """Give the median depth inside a cone of `fov_rad` around the optical axis, in metres.
+def depth_along_axis(
+    depth_m: NDArray[np.float32], camera: Intrinsics, fov_rad: float, share: float = 0.5
+) -> float:
+    """Give the depth in metres that a share of a cone around the optical axis is nearer than.
 
-    Raises ScaleError where it is not known there.
+    fov_rad: of the whole cone. Raises ScaleError where depth is not known there.
     """
     if not math.isfinite(fov_rad):
         raise ScaleError(f'the field of view of the rangefinder is {fov_rad}')
     radius_px = max(2.0, camera.fx * math.tan(0.5 * min(max(fov_rad, 0.0), 2.0)))
     top, bottom = (round(camera.cy + side * radius_px) for side in (-1, 1))
     left, right = (round(camera.cx + side * radius_px) for side in (-1, 1))
-    patch = depth_m[max(top, 0) : max(bottom + 1, 0), max(left, 0) : max(right + 1, 0)]
-    known = patch[np.isfinite(patch)]
-    if known.size == 0 or known.size < 0.5 * patch.size:
+    top, left = max(top, 0), max(left, 0)
+    patch = depth_m[top : max(bottom + 1, 0), left : max(right + 1, 0)]
+    rows, columns = np.ogrid[: patch.shape[0], : patch.shape[1]]
+    inside = np.hypot(rows + top - camera.cy, columns + left - camera.cx) <= radius_px
+    known = patch[inside & np.isfinite(patch)]
+    if known.size == 0 or known.size < 0.5 * np.count_nonzero(inside):
         raise ScaleError('depth along the optical axis is not known')
-    return float(np.median(known))
+    return float(np.quantile(known, share))
 
 
 def height_above_floor(depth_m: NDArray[np.float32], camera: Intrinsics) -> float:
     """Give the distance in metres from the camera to the plane that most of the lower half shows.
 
+    A wrong focal length hardly moves it: what lies below is as much nearer as it seems more steep.
     The best of 200 planes through three random points, then a least-squares fit to what lies on it.
     Raises ScaleError where no floor is seen.
     """

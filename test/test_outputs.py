@@ -15,7 +15,7 @@ from test_node import answers, cloud_arrays, depth_array
 
 from depth_pro_ros.camera import Intrinsics
 from depth_pro_ros.compressed_depth import decode_depth
-from depth_pro_ros.ros.anchors import MAX_AGE_S, SILENCE_S, Measurements, refusal
+from depth_pro_ros.ros.anchors import MAX_AGE_S, SILENCE_S, Measurements, nearest, refusal
 from depth_pro_ros.scale import LEAST
 from depth_pro_ros.scan import depth_at_points, scan_points
 
@@ -79,15 +79,16 @@ def test_a_rangefinder_sets_the_scale_and_an_implausible_one_does_not(tiny_weigh
 
         def measure(factor, first):
             found = Range(header=header(), field_of_view=0.02, max_range=1000.0)
+            found.radiation_type = Range.INFRARED
             found.range = factor * center
             stream = node.streams['']
             for index in range(first, first + LEAST + 3):
                 message.header.stamp.nanosec = index
                 found.header.stamp.nanosec = index
                 sensor.publish(found)
-                wait_until(lambda: stream._measured and stream._measured.header == found.header)
+                wait_until(lambda: stream._measured and stream._measured[-1].header == found.header)
                 answers(peer, message, ['depth'])
-            assert stream._measured.range == pytest.approx(found.range)
+            assert stream._measured[-1].range == pytest.approx(found.range)
             return depth_array(answers(peer, message, ['depth'])[0])
 
         assert np.isfinite(plain).all()
@@ -99,10 +100,11 @@ def test_a_rangefinder_sets_the_scale_and_an_implausible_one_does_not(tiny_weigh
         anchor = node.streams['']._anchor
         assert node.health._facts['scale factor'] == f'{anchor.factor:.3f}'
         assert len(anchor._logs) == LEAST + 3  # the last range was there for two frames
+        before = anchor.factor
         object.__setattr__(node.parameters, 'focal_px', 90.0)
         message.header.stamp.nanosec = 200
         answers(peer, message, ['depth'])
-        assert anchor.factor == 1.0
+        assert anchor.factor == pytest.approx(before * 80.0 / 90.0)  # depth stays
 
 
 def test_a_laser_scan_sets_the_scale(tiny_weights):
@@ -129,7 +131,7 @@ def test_a_laser_scan_sets_the_scale(tiny_weights):
         def show(index):
             message.header.stamp.nanosec = scan.header.stamp.nanosec = index
             sensor.publish(scan)
-            wait_until(lambda: stream._measured and stream._measured.header == scan.header)
+            wait_until(lambda: stream._measured and stream._measured[-1].header == scan.header)
             peer.received['depth'].clear()
             return depth_array(answers(peer, message, ['depth'])[0])
 
@@ -189,3 +191,12 @@ def test_the_picture_of_depth_comes_with_it(tiny_weights):
         node.engine.estimator.predict = predict
     assert found.header == info.header == header() and found.encoding == 'rgb8'
     np.testing.assert_array_equal(np.frombuffer(found.data, np.uint8).reshape(72, 96, 3), rgb)
+
+
+def test_of_many_measurements_that_of_the_time_of_the_image_counts():
+    image = rgb_message(picture(64, 48), 5)
+    measured = [Range(header=header(index), range=float(index)) for index in range(9)]
+    assert nearest(measured, image).range == 5.0
+    image.header.stamp.nanosec += 499_000_000
+    assert nearest(reversed(measured), image).range == 5.0
+    assert nearest([], image) is None

@@ -77,6 +77,7 @@ def test_the_depth_along_the_axis_is_that_inside_the_cone():
     assert depth_along_axis(depth, CAMERA, np.radians(8.0)) == 2.0
     assert depth_along_axis(depth, CAMERA, np.radians(60.0)) == 9.0
     assert depth_along_axis(depth, CAMERA, 0.0) == 2.0
+    assert depth_along_axis(depth, CAMERA, np.radians(20.0), 0.1) == 2.0  # what a sonar hears
     depth[40:80, 60:100] = np.inf
     with pytest.raises(ScaleError, match='not known'):
         depth_along_axis(depth, CAMERA, np.radians(8.0))
@@ -96,8 +97,20 @@ def test_another_focal_length_or_camera_starts_anew():
 
     assert learned('front', 500.0) == 1.0
     assert learned('front', 505.0) == pytest.approx(1.2)  # the same, as far as one can tell
-    assert learned('front', 530.0) == 1.0
+    assert learned('front', 600.0) == pytest.approx(1.0)  # 1.2 times 500 px: depth stays as it was
     assert learned('rear', 530.0) == 1.0
-    assert learned('rear', None) == 1.0
     assert learned('rear', None) == pytest.approx(1.2)
-    assert learned('rear', 530.0) == 1.0
+    assert learned('rear', None) == pytest.approx(1.2)
+    assert learned('rear', 530.0) == pytest.approx(1.2)
+
+
+def test_measurements_before_another_focal_length_do_not_count_any_more():
+    anchor = ScaleAnchor()
+    anchor.use_camera('front', 500.0)
+    for _ in range(LEAST):
+        anchor.observe(1.5, 1.0)
+    anchor.use_camera('front', 1000.0)
+    for _ in range(LEAST):
+        assert anchor.factor == pytest.approx(0.75)
+        anchor.observe(0.9, 1.0)
+    assert anchor.factor == pytest.approx(0.9)

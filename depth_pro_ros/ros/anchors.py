@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TypeAlias
 
 import numpy as np
@@ -13,16 +13,26 @@ from numpy.typing import NDArray
 from sensor_msgs.msg import CompressedImage, Image, LaserScan, Range
 
 from depth_pro_ros.camera import Intrinsics
-from depth_pro_ros.ros.messages import stamp_s
+from depth_pro_ros.ros.messages import stamp_ns, stamp_s
 from depth_pro_ros.scale import depth_along_axis
 from depth_pro_ros.scan import depth_at_points, scan_points
 
 Measurement: TypeAlias = Range | LaserScan
 
-MAX_AGE_S = 0.5
+KEPT = 50
+"""Measurements, of which the nearest to an image in time is compared with it."""
+MAX_AGE_S = 0.2
 """Most time between the stamps of a measurement and of the image that it is compared with."""
+HEARD_SHARE = 0.1
+"""Of the cone of an ultrasonic sensor: it tells the nearest echo."""
 SILENCE_S = 10.0
 """How long nothing of use may be measured before that is reported."""
+
+
+def nearest(measured: Iterable[Measurement], image: Image | CompressedImage) -> Measurement | None:
+    """Give what was measured nearest to the stamp of an image."""
+    image_ns = stamp_ns(image.header)
+    return min(measured, key=lambda each: abs(stamp_ns(each.header) - image_ns), default=None)
 
 
 def refusal(measured: Measurement | None, image: Image | CompressedImage) -> str | None:
@@ -80,7 +90,8 @@ def compare(
 ) -> tuple[float, float]:
     """Give a measured distance and what depth says of it, in metres. Raises ScaleError."""
     if isinstance(measured, Range):
-        return measured.range, depth_along_axis(depth_m, camera, measured.field_of_view)
+        share = HEARD_SHARE if measured.radiation_type == Range.ULTRASOUND else 0.5
+        return measured.range, depth_along_axis(depth_m, camera, measured.field_of_view, share)
     points_m = scan_points(
         measured.ranges,
         (measured.angle_min, measured.angle_increment),

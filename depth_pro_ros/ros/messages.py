@@ -120,6 +120,11 @@ def info_from_intrinsics(header: Header, intrinsics: Intrinsics) -> CameraInfo:
     )
 
 
+def stamp_ns(header: Header) -> int:
+    """Give the stamp of a header in nanoseconds."""
+    return int(header.stamp.sec) * 10**9 + int(header.stamp.nanosec)
+
+
 def stamp_s(header: Header) -> float:
     """Give the stamp of a header in seconds."""
-    return float(header.stamp.sec) + header.stamp.nanosec * 1e-9
+    return stamp_ns(header) * 1e-9

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -16,7 +17,7 @@ from std_msgs.msg import Header
 from depth_pro_ros.camera import Intrinsics, limit_depth
 from depth_pro_ros.camera_info import RAW, RECTIFIED, is_distorted
 from depth_pro_ros.ros import messages
-from depth_pro_ros.ros.anchors import Measurement, Measurements, compare
+from depth_pro_ros.ros.anchors import KEPT, Measurement, Measurements, compare, nearest
 from depth_pro_ros.ros.answers import publish_depth
 from depth_pro_ros.ros.calibration import Calibration, View
 from depth_pro_ros.ros.diagnostics import Health
@@ -47,7 +48,7 @@ Publish = Callable[[], str | None]
 
 
 class Frame(NamedTuple):
-    """An image, and what else of its camera was the newest when it came."""
+    """An image, the newest CameraInfo when it came, and what was measured nearest to its stamp."""
 
     image: Image | CompressedImage
     info: CameraInfo | None
@@ -76,7 +77,7 @@ class CameraStream:
     def forget(self) -> None:
         """Start anew with nothing known of the camera; not while the worker runs."""
         self._info: CameraInfo | None = None
-        self._measured: Measurement | None = None
+        self._measured: deque[Measurement] = deque(maxlen=KEPT)
         self._early: Image | CompressedImage | None = None
         """The newest image, while it waits for the first CameraInfo."""
         self._early_until_s = math.inf
@@ -116,10 +117,11 @@ class CameraStream:
             self.hand_over()
 
         def on_measured(measured: Measurement) -> None:
-            self._measured = measured
+            self._measured.append(measured)
 
         self._put = put
-        self._info = self._measured = self._early = None
+        self._info = self._early = None
+        self._measured.clear()
         self._since_s = self._heard_s = time.monotonic()
         self._early_until_s = math.inf
         self._looks_at_info = parameters.intrinsics in INFO_COUNTS
@@ -140,7 +142,8 @@ class CameraStream:
         waits = self._looks_at_info and self._info is None and now_s < self._early_until_s
         if not (waits and self.topics.has_info()):
             self._early = None
-            self._put(self, Frame(image, self._info, self._measured, now_s, self._generation))
+            measured = nearest(self._measured, image)
+            self._put(self, Frame(image, self._info, measured, now_s, self._generation))
 
     def unsubscribe(self) -> None:
         """Receive nothing any more, and publish nothing of what was received."""
@@ -298,7 +301,13 @@ class CameraStream:
         if view.unseen is not None:
             depth_m[view.unseen] = np.nan
         if parameters.scale_anchor != 'off':
-            self._anchor.use_camera((key, source), None if source == PER_FRAME else camera.fx)
+            self._anchor.use_camera(key, None if source == PER_FRAME else camera.fx)
+            if parameters.scale_anchor == 'height' and view.intrinsics is None:
+                self.warn(
+                    'scale focal length',
+                    'scale_anchor: height cannot correct a focal length that the network estimates'
+                    ': give a calibration on camera_info, or intrinsics: fixed',
+                )
             depth_m = depth_m * np.float32(self._scale(depth_m, camera, frame, parameters))
         return depth_m, camera
 
