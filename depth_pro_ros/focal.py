@@ -39,6 +39,11 @@ class FocalSettings:
     """Such deviations in a row, all to one side, that make it one."""
     jump_interval_s: float = 2.5
     """Least time between two of them: a strange view passes."""
+    refinement: float = 0.04
+    """Relative deviation of the median of `least` or more checks, beyond chance, from which on a
+    lock is moved to it. The lock may be of a single view, of which all estimates are off alike."""
+    more_views: float = 1.5
+    """How much more than a lock's estimates such checks must scatter: they are of more views."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,6 +64,8 @@ class FocalFilter:
         self._checked_s = -math.inf
         self.jumps = 0
         """How often the estimates jumped and were learned anew."""
+        self.refinements = 0
+        """How often a lock was moved to what its checks said."""
         self.relock()
 
     def relock(self) -> None:
@@ -67,6 +74,8 @@ class FocalFilter:
         self._counted_s = -math.inf
         self._suspects: list[float] = []
         self._suspected_s = -math.inf
+        self._checks: collections.deque[float] = collections.deque(maxlen=self._settings.window)
+        """Estimates since there is a lock."""
         self.lock: FocalLock | None = None
 
     def use_camera(self, camera: Hashable) -> bool:
@@ -107,6 +116,9 @@ class FocalFilter:
             self._counted_s = now_s
             self._logs.append(value)
             self._try_lock()
+        elif not far and self.lock is not None:
+            self._checks.append(value)
+            self._refine()
 
     def _suspect(self, value: float, far: bool, now_s: float) -> None:
         """Count deviations in a row; enough of them are another lens, which is learned anew."""
@@ -138,7 +150,8 @@ class FocalFilter:
             state = f'locked at {self.lock.focal_px:.1f} px, spread {self.lock.spread:.1%}'
         else:
             state = f'learning, {self.count} estimates, spread {self.spread:.1%}'
-        return state + (f', relearned {self.jumps} times' if self.jumps else '')
+        state += f', relearned {self.jumps} times' if self.jumps else ''
+        return state + (f', refined {self.refinements} times' if self.refinements else '')
 
     @property
     def _center(self) -> float:
@@ -151,6 +164,18 @@ class FocalFilter:
         if self.lock is not None:
             limit = min(limit, self._settings.max_jump)
         return abs(value - self._center) > limit
+
+    def _refine(self) -> None:
+        count = len(self._checks)
+        if self.lock is None or count < self._settings.least:
+            return
+        median, spread = statistics.median(self._checks), _spread(self._checks)
+        off, chance = abs(median - self._center), 4.0 * spread / math.sqrt(count)
+        more_views = spread > self._settings.more_views * self.lock.spread
+        if more_views and off > max(self._settings.refinement, chance):
+            self.lock = FocalLock(math.exp(median), spread)
+            self._checks.clear()
+            self.refinements += 1
 
     def _try_lock(self) -> None:
         settings, count = self._settings, len(self._logs)

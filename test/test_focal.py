@@ -34,6 +34,21 @@ def test_noisy_estimates_lock_near_the_truth_and_the_lock_never_moves():
     assert lens.lock is lock and lens.jumps == 0
 
 
+def test_a_lock_of_a_single_view_that_was_off_is_moved_once():
+    lens = fed(noisy(0.9 * 525.0, 30, spread=0.01))  # a robot that stands
+    assert lens.lock.focal_px == pytest.approx(0.9 * 525.0, rel=0.01)
+    fed(noisy(525.0, 29, spread=0.05, seed=1), lens)  # and then drives
+    assert lens.refinements == 0
+    fed(noisy(525.0, 20, spread=0.05, seed=2), lens)
+    assert lens.refinements == 1 and lens.jumps == 0
+    moved = lens.lock
+    assert moved.focal_px == pytest.approx(525.0, rel=0.03)
+    fed(noisy(525.0, 300, spread=0.05, seed=3), lens)
+    assert lens.lock is moved
+    fed(noisy(1.1 * 525.0, 300, spread=0.01, seed=4), lens)  # it stands again, before another view
+    assert lens.lock.focal_px == pytest.approx(525.0, rel=0.05)
+
+
 def test_a_third_of_wild_estimates_does_no_harm():
     focals = noisy(525.0, 60)
     focals[::3] = [1500.0, 200.0] * 10
