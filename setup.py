@@ -31,7 +31,7 @@ setup(
     package_data={NAME: ['weights/*.safetensors', 'demo/photos/*']},
     data_files=[
         ('share/ament_index/resource_index/packages', [f'resource/{NAME}']),
-        (f'share/{NAME}', ['package.xml']),
+        (f'share/{NAME}', ['package.xml', 'LICENSE', 'NOTICE']),
         (f'share/{NAME}/launch', glob('launch/*.launch.py')),
         (f'share/{NAME}/config', glob('config/*')),
     ],
@@ -52,7 +52,12 @@ setup(
         'ray': ['rosbags>=0.11', 'ray>=2.9'],
         'exr': ['openexr>=3.3'],
         'evaluate': ['h5py>=3.6', 'rich>=12', 'scipy>=1.8'],
-        'train': ['matplotlib>=3.6', 'moderngl>=5.8', 'onnx>=1.15', 'rosbags>=0.11'],
+        'train': [
+            'matplotlib>=3.6',
+            'moderngl>=5.8; platform_machine == "x86_64"',
+            'onnx>=1.15',
+            'rosbags>=0.11',
+        ],
         'test': [
             'colcon-common-extensions',
             'mypy',

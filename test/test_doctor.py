@@ -161,7 +161,19 @@ def test_too_little_memory(tiny_weights, monkeypatch):
         ({}, (1280, 720), 'warn', 'no profile'),
         ({}, (320, 240), 'ok', 'no profile'),
         ({'FASTRTPS_DEFAULT_PROFILES_FILE': '{profile}'}, (1920, 1080), 'ok', '128.0 MiB'),
-        ({'FASTDDS_DEFAULT_PROFILES_FILE': '{profile}'}, (1920, 1080), 'ok', '128.0 MiB'),
+        ({'FASTDDS_DEFAULT_PROFILES_FILE': '{profile}'}, (1920, 1080), 'warn', 'no profile'),
+        (
+            {'FASTDDS_DEFAULT_PROFILES_FILE': '{profile}', 'ROS_DISTRO': 'kilted'},
+            (1920, 1080),
+            'ok',
+            '128.0 MiB',
+        ),
+        (
+            {'FASTRTPS_DEFAULT_PROFILES_FILE': '{profile}', 'ROS_DISTRO': 'kilted'},
+            (1920, 1080),
+            'warn',
+            'no profile',
+        ),
         ({'FASTRTPS_DEFAULT_PROFILES_FILE': '/no.xml'}, (320, 240), 'warn', 'cannot be read'),
         # measured: best-effort subscribers lose as much with it as without
         ({'FASTDDS_BUILTIN_TRANSPORTS': 'LARGE_DATA'}, (1920, 1080), 'warn', 'no profile'),
@@ -173,6 +185,7 @@ def test_shared_memory_against_our_messages(
     monkeypatch.chdir(tmp_path)
     for name in ('FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES_FILE'):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv('ROS_DISTRO', 'jazzy')
     profile = ROOT / 'config' / 'fastdds_large_messages.xml'
     for name, value in environment.items():
         monkeypatch.setenv(name, value.format(profile=profile))
@@ -184,6 +197,7 @@ def test_shared_memory_against_our_messages(
 
 
 def test_shared_memory_that_a_container_is_too_small_for(monkeypatch):
+    monkeypatch.setenv('ROS_DISTRO', 'jazzy')
     monkeypatch.setenv(
         'FASTRTPS_DEFAULT_PROFILES_FILE', str(ROOT / 'config' / 'fastdds_large_messages.xml')
     )
@@ -206,7 +220,7 @@ def test_a_cv_bridge_for_another_numpy(monkeypatch, tmp_path):
 def test_a_missing_library_and_a_missing_torch(monkeypatch):
     monkeypatch.setitem(system.LIBRARIES, 'nosuchmodule', 'nosuchpackage')
     check = system.check_libraries()
-    assert check.status == 'fail' and check.remedy == 'pip install nosuchpackage'
+    assert check.status == 'fail' and check.remedy.endswith('pip install nosuchpackage')
     monkeypatch.setitem(sys.modules, 'torch', None)
     assert system.check_torch('auto').status == 'fail'
 
@@ -315,3 +329,13 @@ def test_the_graph_knows_the_topics_of_the_node(tiny_weights, monkeypatch):
     with peers(('publisher', Image, '/front/image', 5)):
         checks = wait_until(lambda: len(checks := graph.check_graph()) == 2 and checks)
     assert checks[-1].remedy == 'images are on /front/image: remap with image:=TOPIC'
+
+
+def test_without_pytorch_all_else_is_checked(tmp_path):
+    (tmp_path / 'torch.py').write_text("raise ImportError('libcudart is missing', name='torch')")
+    environment = os.environ | {'PYTHONPATH': str(tmp_path)}
+    command = [sys.executable, '-m', 'depth_pro_ros.cli', 'doctor']
+    told = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60)
+    assert told.returncode == 1
+    assert 'cannot be imported: libcudart is missing' in told.stdout
+    assert 'pip install torch' in told.stdout and 'ROS 2' in told.stdout

@@ -9,7 +9,9 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import os
+import platform
 import re
+import shutil
 import subprocess
 import sys
 import venv
@@ -42,6 +44,8 @@ rclpy.shutdown()
 
 def main() -> None:
     """Creates and fills .venv unless its stamp says that nothing has changed since."""
+    if re.search(r'\s', str(ROOT)):
+        sys.exit(f'colcon cannot build in a folder with a space in its path, as {ROOT}: move it')
     distro = sourced_ros()
     wheels = os.environ.get('ROS_WHEELS', 'jazzy')
     check_python(uses_wheels=distro is None)
@@ -66,7 +70,12 @@ def main() -> None:
 def sourced_ros() -> str | None:
     """Gives the name of the ROS distribution in this shell, or None without one."""
     distro = os.environ.get('ROS_DISTRO')
-    if distro and importlib.util.find_spec('rclpy') is None:
+    command = [
+        sys.executable,
+        '-c',
+        'import rclpy',
+    ]  # ROS's is found by a Python of another version
+    if distro and subprocess.run(command, stderr=subprocess.DEVNULL).returncode != 0:
         system = '/usr/bin/python3'
         advice = (
             f'apt-get install ros-{distro}-rclpy'
@@ -88,6 +97,10 @@ def check_python(uses_wheels: bool) -> None:
         sys.exit(
             f'there are no ROS wheels for {name}: source a ROS installation, or use an older '
             'Python (make PYTHON=python3.13)'
+        )
+    if uses_wheels and platform.machine() != 'x86_64':
+        sys.exit(
+            f'there are no ROS wheels for {platform.machine()}: source a ROS installation first'
         )
     if importlib.util.find_spec('ensurepip') is None:
         sys.exit(f'{name} cannot make virtual environments: apt-get install {name}-venv')
@@ -163,7 +176,17 @@ def install(extras: list[str], constraints_file: Path) -> None:
     if not sys.stdout.isatty():
         command += ['--quiet']
     command += ['--editable', f'{ROOT}[{",".join(extras)}]']
-    if subprocess.run(command).returncode != 0:
+    room = VENV / 'tmp'  # /tmp may be half of the memory, and the wheels take 3 GB
+    room.mkdir(exist_ok=True)
+    environment = os.environ | {'TMPDIR': str(room)}
+    succeeded = subprocess.run(command, env=environment).returncode == 0
+    if (
+        succeeded and not (VENV / 'bin' / 'colcon').exists()
+    ):  # the system has one, of another Python
+        again = ['--ignore-installed', '--force-reinstall', '--no-deps', 'colcon-core']
+        succeeded = subprocess.run([*command[:6], *again], env=environment).returncode == 0
+    shutil.rmtree(room, ignore_errors=True)
+    if not succeeded:
         sys.exit('pip could not install what constraints.txt names; its message is above')
 
 

@@ -76,7 +76,7 @@ def transformers(setting: Setting) -> Run:
             inputs = processor(images=rgb, return_tensors='pt', device=target)
             outputs = model(pixel_values=inputs['pixel_values'].to(target, dtype))
             answer: Any = processor.post_process_depth_estimation(
-                outputs, target_sizes=[rgb.shape[:2]]
+                outputs, target_sizes=[(rgb.shape[0], rgb.shape[1])]
             )[0]
             depth = answer['predicted_depth'].float().cpu().numpy()
         return depth, float(answer['focal_length'])

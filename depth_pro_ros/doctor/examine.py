@@ -7,7 +7,6 @@ from collections.abc import Callable
 
 from depth_pro_ros.doctor.check import Check
 from depth_pro_ros.doctor.middleware import check_ros, check_shared_memory
-from depth_pro_ros.doctor.model import check_memory, check_weights
 from depth_pro_ros.doctor.system import (
     check_libraries,
     check_processor,
@@ -26,7 +25,9 @@ def examine(
         attempt('PyTorch', check_torch, device),
         attempt('Processor', check_processor, device),
     ]
-    if 'torch' in sys.modules:
+    if all(check.status != 'fail' for check in checks):  # importing the network takes all of them
+        from depth_pro_ros.doctor.model import check_memory, check_weights
+
         checks += [
             attempt('Weights', check_weights, weights),
             attempt('Memory', check_memory, weights, device, precision, memory),
@@ -49,6 +50,7 @@ def attempt(name: str, check: Callable[..., Check], *arguments: object) -> Check
     try:
         return check(*arguments)
     except ImportError as error:
-        return Check(name, 'fail', f'{error}', f'pip install {error.name or "what is missing"}')
+        missing = error.name or 'what is missing'
+        return Check(name, 'fail', f'{error}', f'{sys.executable} -m pip install {missing}')
     except Exception as error:
-        return Check(name, 'warn', f'could not be checked ({type(error).__name__}: {error})')
+        return Check(name, 'fail', f'could not be checked ({type(error).__name__}: {error})')

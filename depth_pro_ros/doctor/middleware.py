@@ -14,9 +14,8 @@ SEGMENT_BYTES = 512 * 1024
 """Fast DDS's shared memory without a profile; a message that is larger goes over UDP."""
 SHARED_MEMORY = Path('/dev/shm')
 PROFILE = 'config/fastdds_large_messages.xml'
-PROFILE_VARIABLES = ('FASTDDS_DEFAULT_PROFILES_FILE', 'FASTRTPS_DEFAULT_PROFILES_FILE')
-PROFILE_FILES = ('DEFAULT_FASTDDS_PROFILES.xml', 'DEFAULT_FASTRTPS_PROFILES.xml')
-"""Which Fast DDS takes from the working folder."""
+FASTRTPS = ('humble', 'iron', 'jazzy')
+"""Distributions whose Fast DDS has its old name in the variable for a profile, and in a file."""
 
 
 def check_ros() -> tuple[Check, str | None]:
@@ -42,7 +41,7 @@ def ros_remedy() -> str:
             f'{sys.version_info[0]}.{sys.version_info[1]}: use its Python (/usr/bin/python3)'
         )
     if installed := sorted(Path('/opt/ros').glob('*/setup.bash')):
-        return f'source {installed[-1]}'
+        return f'source {installed[-1]}, and in a checkout make setup again'
     return (
         "source a ROS 2 installation, or pip install 'depth_pro_ros[ros-jazzy]'; `depth_pro "
         'estimate` and `depth_pro bag` do without ROS'
@@ -85,17 +84,23 @@ def check_shared_memory(rmw: str, width: int, height: int) -> Check:
             'warn',
             f'{found}, but {SHARED_MEMORY} has {mib(free)} free',
             'in a container: docker run --ipc=host, or --shm-size=1g; else end processes that use '
-            'it, or remove what crashed ones left: rm /dev/shm/fastrtps_*',
+            'it, or remove what crashed ones left: fastdds shm clean',
         )
     return Check(name, 'ok', found)
 
 
 def active_profile() -> Path | None:
     """Give the profile that Fast DDS would read here."""
-    for variable in PROFILE_VARIABLES:
-        if os.environ.get(variable):
-            return Path(os.environ[variable])
-    return next((Path(name) for name in PROFILE_FILES if Path(name).exists()), None)
+    if chosen := os.environ.get(f'{fast_dds()}_DEFAULT_PROFILES_FILE'):
+        return Path(chosen)
+    in_folder = Path(f'DEFAULT_{fast_dds()}_PROFILES.xml')
+    return in_folder if in_folder.exists() else None
+
+
+def fast_dds() -> str:
+    """Give the name that Fast DDS has for itself in this distribution."""
+    distro = os.environ.get('ROS_DISTRO') or wheels_distro().partition(' ')[0]
+    return 'FASTRTPS' if distro in FASTRTPS else 'FASTDDS'
 
 
 def segment_bytes(profile: Path | None) -> int:
@@ -117,8 +122,8 @@ def profile_remedy() -> str:
     places.append(Path(__file__).parents[2])
     profile = next((each / PROFILE for each in places if (each / PROFILE).exists()), Path(PROFILE))
     return (
-        'for this node and for every process that receives from it (from Kilted on, FASTDDS for '
-        f'FASTRTPS): export FASTRTPS_DEFAULT_PROFILES_FILE={profile}'
+        'for this node and for every process that receives from it: export '
+        f'{fast_dds()}_DEFAULT_PROFILES_FILE={profile}'
     )
 
 

@@ -23,6 +23,8 @@ LIBRARIES = {
 """Module -> package of PyPI."""
 DRIVER = Path('/proc/driver/nvidia/version')
 """Where the kernel's NVIDIA driver is loaded."""
+DEVICE = Path('/dev/nvidiactl')
+"""What a container does not have of it unless a GPU is passed to it."""
 
 
 def check_python() -> Check:
@@ -39,7 +41,10 @@ def check_torch(device: str) -> Check:
         import torch
     except (ImportError, OSError) as error:
         return Check(
-            'PyTorch', 'fail', f'cannot be imported: {error}', 'pip install torch torchvision'
+            'PyTorch',
+            'fail',
+            f'cannot be imported: {error}',
+            f'{sys.executable} -m pip install torch torchvision',
         )
     from depth_pro_ros.devices import choose_device
 
@@ -65,7 +70,12 @@ def gpu_remedy(cuda: str | None) -> str:
             'no NVIDIA driver is loaded: install it, or in a container pass the GPU (docker run '
             '--gpus all); or use device cpu'
         )
-    return f'update the driver to one for CUDA {cuda}, or install the PyTorch for your driver'
+    if not DEVICE.exists():
+        return 'pass the GPU to this container (docker run --gpus all), or use device cpu'
+    return (
+        f'update the driver to one for CUDA {cuda}; for an older one, or a GPU from before 2018, '
+        'install an older PyTorch: https://pytorch.org/get-started/previous-versions'
+    )
 
 
 def driver_version() -> str:
@@ -110,7 +120,12 @@ def check_libraries() -> Check:
     missing = [each for each in LIBRARIES if importlib.util.find_spec(each) is None]
     if missing:
         packages = ' '.join(LIBRARIES[each] for each in missing)
-        return Check(name, 'fail', f'{", ".join(missing)} missing', f'pip install {packages}')
+        return Check(
+            name,
+            'fail',
+            f'{", ".join(missing)} missing',
+            f'{sys.executable} -m pip install {packages}',
+        )
     import cv2
     import numpy as np
 

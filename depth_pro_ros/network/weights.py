@@ -124,7 +124,7 @@ def fetch(download: Download, path: Path) -> None:
 
 def check_answer(headers: Message, start: int, size: int) -> None:
     """Raise OSError where a server answers with something else, such as a login page."""
-    length = int(headers.get('Content-Length') or -1)
+    length = int(headers.get('Content-Length') or size - start)  # some proxies do not tell
     stretch = headers.get('Content-Range')
     expected = f'bytes {start}-{size - 1}/{size}'
     if length != size - start or (stretch is not None and stretch != expected):

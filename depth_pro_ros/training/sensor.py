@@ -9,7 +9,8 @@ def photograph(linear_rgb: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     level = np.nanquantile(linear_rgb.mean(-1), rng.uniform(0.5, 0.85))
     rgb = np.nan_to_num(linear_rgb) * rng.uniform(0.18, 0.8) / max(float(level), 1e-3)
     rgb = rgb * rng.uniform(0.88, 1.12, 3)
-    rgb = rgb * _vignette(rgb.shape[:2], rng.uniform(0, 0.5))[..., None]
+    height, width = rgb.shape[0], rgb.shape[1]
+    rgb = rgb * _vignette((height, width), rng.uniform(0, 0.5))[..., None]
     if rng.random() < 0.5:
         rgb = rgb / (1 + 0.4 * rgb)  # a soft shoulder
     rgb = _blur(rgb.astype(np.float32), rng)
