@@ -118,9 +118,21 @@ def rectifier_for_image(info: CameraInfoMessage, width: int, height: int) -> Rec
         raise MessageError(f'camera_info: {error}') from error
     maps = cv2.convertMaps(x, y, cv2.CV_16SC2)
     seen = cv2.remap(np.full((height, width), 255, np.uint8), *maps, cv2.INTER_LINEAR)
-    (x_down, x_along), (y_down, y_along) = np.gradient(x), np.gradient(y)
-    folded = x_along * y_down <= x_down * y_along  # a model outside of what it was fitted to
-    return Rectifier((maps[0], maps[1]), (seen < 255) | folded)
+    return Rectifier((maps[0], maps[1]), (seen < 255) | folded(np.asarray(x), np.asarray(y)))
+
+
+def folded(x: NDArray[Any], y: NDArray[Any]) -> NDArray[np.bool_]:
+    """Tell where maps (H, W) are of a lens model outside of what it was fitted to.
+
+    There it shows again, mirrored, what it has shown nearer to the middle; farther out it may turn
+    once more.
+    """
+    with np.errstate(invalid='ignore'):  # what lies behind the camera is infinite
+        (x_down, x_along), (y_down, y_along) = np.gradient(x), np.gradient(y)
+        plain = np.asarray(x_along * y_down > x_down * y_along, np.uint8)
+    _, parts, figures, _ = cv2.connectedComponentsWithStats(plain, connectivity=4)
+    largest = 1 + int(np.argmax(figures[1:, cv2.CC_STAT_AREA])) if len(figures) > 1 else -1
+    return np.asarray(parts != largest)
 
 
 def matrix(intrinsics: Intrinsics) -> NDArray[np.float64]:

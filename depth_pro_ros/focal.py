@@ -174,6 +174,7 @@ class FocalFilter:
         more_views = spread > self._settings.more_views * self.lock.spread
         if more_views and off > max(self._settings.refinement, chance):
             self.lock = FocalLock(math.exp(median), spread)
+            self._logs = self._checks.copy()
             self._checks.clear()
             self.refinements += 1
 

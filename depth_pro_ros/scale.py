@@ -37,25 +37,34 @@ class ScaleAnchor:
         self._logs: collections.deque[float] = collections.deque(maxlen=WINDOW)
         self._camera: Hashable = None
         self._focal_px: float | None = None
+        self._calibrated = False
         self._before = 1.0
         """The factor until there are enough measurements."""
 
-    def use_camera(self, camera: Hashable, focal_px: float | None) -> None:
+    def use_camera(
+        self, camera: Hashable, focal_px: float | None, calibrated: bool = False
+    ) -> None:
         """Say what the next depth was computed with; another camera or focal length starts anew.
 
-        Until that is measured, another focal length leaves depth as it was. focal_px: None where
-        each frame has its own, which is part of what the factor of a distance corrects.
+        Until enough is measured, the factor of before holds. If a focal length is known better now,
+        it holds for what depth was; if one calibration follows another, the lens has zoomed.
+        focal_px: None where each frame has its own, which is part of what the factor of a distance
+        corrects.
         """
         known = self._focal_px
         change = math.log(focal_px / known) if focal_px and known else 0.0
         if camera != self._camera:
             self._before = 1.0
         elif (focal_px is None) != (known is None) or abs(change) > MAX_FOCAL_CHANGE:
-            self._before = self.factor / math.exp(change)
+            zoomed = calibrated and self._calibrated
+            if self.factor != 1.0 and not zoomed:
+                self._before = min(max(self.factor / math.exp(change), MIN_FACTOR), MAX_FACTOR)
+            else:
+                self._before = self.factor
         else:
             return
         self._logs.clear()
-        self._camera, self._focal_px = camera, focal_px
+        self._camera, self._focal_px, self._calibrated = camera, focal_px, calibrated
 
     def observe(self, measured_m: float, estimated_m: float) -> None:
         """Take in two distances of the same thing. Raises ScaleError for an implausible ratio."""

@@ -30,7 +30,7 @@ noise of JPEG of quality 50 gives 1.1 at most."""
 STEPS = 5
 """Of which the largest counts: some cameras send a picture twice."""
 QUIET = 8
-"""Pictures since the camera moved, before their average is given."""
+"""Pictures that must have seen the same before their average is given."""
 PAUSE_S = 1.0
 """Pictures that are further apart are not averaged."""
 
@@ -47,7 +47,7 @@ class StillAverage:
         self._usual = self._last
         """The green of EACH pixel of the last picture and of their average, both blurred."""
         self._steps: deque[float] = deque(maxlen=STEPS)
-        """Mean squares of the newest differences between a picture and the next."""
+        """Variances of the newest differences between a picture and the next."""
         self._scene: Hashable = None
         self._added_s = -math.inf
 
@@ -79,17 +79,18 @@ class StillAverage:
     def _drifts(self, last: NDArray[np.float32], same: NDArray[np.bool_]) -> bool:
         """Tell whether the average stays behind where no pixel is a change by itself.
 
-        Noise alone differs by sqrt(1 + 1 / n) from the average of n, and by sqrt(2) from the last.
+        Noise alone differs by sqrt(1 + 1 / n) from the average of n, and by sqrt(2) from the last;
+        by less from the last where a camera itself averages, which counts as motion if it is much.
         """
-        count = max(1, int(same.sum()))
-        behind, step = (
-            float(np.square((self._last - then)[same]).sum()) / count
-            for then in (self._usual, last)
+        if not same.any():
+            return False
+        behind, step = (  # the variance: what makes all brighter alike is no motion
+            float(np.var((self._last - then)[same])) for then in (self._usual, last)
         )
         self._steps.append(step)
         if self._count < 2:
             return False
-        bound = DRIFT + 2.0 / math.sqrt(count)  # of few pixels by chance
+        bound = DRIFT + 2.0 / math.sqrt(np.count_nonzero(same))  # of few pixels by chance
         return behind > bound**2 * 0.5 * (1.0 + 1.0 / self._count) * max(self._steps)
 
     def _blend(

@@ -326,6 +326,12 @@ def test_where_the_model_of_a_lens_folds_back_nothing_is_seen():
     radius = np.hypot(u - 320, v - 240) / 300
     folds = 1 / np.sqrt(3 * 0.3)  # where r - 0.3 r^3 is largest
     assert unseen[radius > folds + 0.02].all() and not unseen[radius < folds - 0.02].any()
+    info.k = [400.0, 0, 320, 0, 400.0, 240, 0, 0, 1]  # farther out it is mirrored once more
+    info.p = [180.0, 0, 320, 0, 0, 180.0, 240, 0, 0, 0, 1, 0]
+    info.d = [-0.4, 0.0, 0.0, 0.0, 0.0]
+    radius = np.hypot(u - 320, v - 240) / 180
+    unseen = rectifier_for_image(info, 640, 480).unseen
+    assert unseen[radius > 1 / np.sqrt(3 * 0.4) + 0.02].all()
 
 
 BAD_INFOS = {

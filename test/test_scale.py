@@ -8,6 +8,7 @@ import pytest
 from depth_pro_ros.camera import Intrinsics
 from depth_pro_ros.scale import (
     LEAST,
+    MAX_FACTOR,
     ScaleAnchor,
     ScaleError,
     depth_along_axis,
@@ -102,6 +103,21 @@ def test_another_focal_length_or_camera_starts_anew():
     assert learned('rear', None) == pytest.approx(1.2)
     assert learned('rear', None) == pytest.approx(1.2)
     assert learned('rear', 530.0) == pytest.approx(1.2)
+
+
+def test_a_zoom_and_a_focal_length_that_nothing_was_measured_with_leave_the_factor():
+    anchor = ScaleAnchor()
+    anchor.use_camera('front', 600.0)
+    anchor.use_camera('front', 500.0)
+    assert anchor.factor == 1.0  # nothing was measured
+    for _ in range(LEAST):
+        anchor.observe(1.5, 1.0)
+    anchor.use_camera('front', 400.0, calibrated=True)
+    assert anchor.factor == pytest.approx(1.5 * 500 / 400)  # the lens is known better
+    anchor.use_camera('front', 800.0, calibrated=True)
+    assert anchor.factor == pytest.approx(1.5 * 500 / 400)  # and then zooms
+    anchor.use_camera('front', 100.0)
+    assert anchor.factor == MAX_FACTOR
 
 
 def test_measurements_before_another_focal_length_do_not_count_any_more():

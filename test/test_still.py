@@ -98,6 +98,12 @@ def test_the_noise_of_jpeg_is_no_motion(quality):
     assert np.std(steady, axis=0).mean() < 1.0
 
 
+def test_a_slow_change_of_brightness_is_no_motion(watch):
+    for step in range(30):
+        newest = noisy(scene() + 0.05 * step, 60 + step, 2.0)
+        assert not np.array_equal(watch.show(newest), newest)
+
+
 def test_a_camera_that_sends_pictures_twice_is_averaged(watch):
     for seed in range(60, 80):
         for _ in range(3):

@@ -19,7 +19,7 @@ from depth_pro_ros.scan import depth_at_points, scan_points
 
 Measurement: TypeAlias = Range | LaserScan
 
-KEPT = 50
+KEPT = 200
 """Measurements, of which the nearest to an image in time is compared with it."""
 MAX_AGE_S = 0.2
 """Most time between the stamps of a measurement and of the image that it is compared with."""
@@ -30,9 +30,16 @@ SILENCE_S = 10.0
 
 
 def nearest(measured: Iterable[Measurement], image: Image | CompressedImage) -> Measurement | None:
-    """Give what was measured nearest to the stamp of an image."""
+    """Give what was measured nearest to the stamp of an image, if possible something of use."""
     image_ns = stamp_ns(image.header)
-    return min(measured, key=lambda each: abs(stamp_ns(each.header) - image_ns), default=None)
+    return min(
+        measured,
+        key=lambda each: (
+            refusal(each, image) is not None,
+            abs(stamp_ns(each.header) - image_ns),
+        ),
+        default=None,
+    )
 
 
 def refusal(measured: Measurement | None, image: Image | CompressedImage) -> str | None:

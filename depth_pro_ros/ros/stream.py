@@ -154,6 +154,7 @@ class CameraStream:
         """Publish nothing any more of the frames that came until now."""
         self._generation += 1
         self._early = None
+        self._measured.clear()
 
     def watch(self) -> None:
         """Report a camera that sends nothing, or no CameraInfo though it is announced."""
@@ -301,7 +302,8 @@ class CameraStream:
         if view.unseen is not None:
             depth_m[view.unseen] = np.nan
         if parameters.scale_anchor != 'off':
-            self._anchor.use_camera(key, None if source == PER_FRAME else camera.fx)
+            known_px = None if source == PER_FRAME else camera.fx
+            self._anchor.use_camera(key, known_px, calibrated=view.intrinsics is not None)
             if parameters.scale_anchor == 'height' and view.intrinsics is None:
                 self.warn(
                     'scale focal length',
