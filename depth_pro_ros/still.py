@@ -69,28 +69,30 @@ class StillAverage:
         if follows and self._given.shape == rgb.shape:
             changed = changed_pixels(rgb, self._given, self._scratch)
             moves = cv2.countNonZero(changed) > MOVING_SHARE * changed.size
-            if not moves and not self._drifts(last, changed[EACH] == 0):
+            if not moves and not self._drifts(last, cv2.bitwise_not(changed[EACH])):
                 given = self._blend(rgb, changed, frames)
                 return given if self._count >= min(frames, QUIET) else rgb
         self._given, self._count, self._usual = rgb, 1, self._last
         self._steps.clear()
         return rgb
 
-    def _drifts(self, last: NDArray[np.float32], same: NDArray[np.bool_]) -> bool:
+    def _drifts(self, last: NDArray[np.float32], same: cv2.typing.MatLike) -> bool:
         """Tell whether the average stays behind where no pixel is a change by itself.
 
         Noise alone differs by sqrt(1 + 1 / n) from the average of n, and by sqrt(2) from the last;
         by less from the last where a camera itself averages, which counts as motion if it is much.
         """
-        if not same.any():
+        count = cv2.countNonZero(same)
+        if count == 0:
             return False
         behind, step = (  # the variance: what makes all brighter alike is no motion
-            float(np.var((self._last - then)[same])) for then in (self._usual, last)
+            float(cv2.meanStdDev(self._last - then, mask=same)[1][0, 0]) ** 2
+            for then in (self._usual, last)
         )
         self._steps.append(step)
         if self._count < 2:
             return False
-        bound = DRIFT + 2.0 / math.sqrt(np.count_nonzero(same))  # of few pixels by chance
+        bound = DRIFT + 2.0 / math.sqrt(count)  # of few pixels by chance
         return behind > bound**2 * 0.5 * (1.0 + 1.0 / self._count) * max(self._steps)
 
     def _blend(
@@ -100,8 +102,8 @@ class StillAverage:
             self._mean = self._given.astype(np.float32)
         self._count = min(self._count + 1, frames)
         cv2.accumulateWeighted(rgb, self._mean, 1.0 / self._count)
-        share = np.where(changed[EACH] == 0, np.float32(1.0 / self._count), np.float32(1.0))
-        self._usual = self._usual + share * (self._last - self._usual)
+        self._usual = self._usual + (self._last - self._usual) / np.float32(self._count)
+        np.copyto(self._usual, self._last, where=changed[EACH] != 0)
         left, top, width, height = cv2.boundingRect(changed)
         where = np.s_[top : top + height, left : left + width]
         cv2.accumulateWeighted(rgb[where], self._mean[where], 1.0, mask=changed[where])
