@@ -26,7 +26,7 @@ EACH = np.s_[::7, ::7]
 DRIFT = 1.2
 """How much more than noise explains the newest picture may differ from the average, beside how it
 differs from the last one. Of a camera that moves the average stays behind, in dim light, too; the
-noise of JPEG of quality 50 gives 1.1 at most."""
+noise of JPEG of quality 60 gives 1.15 at most."""
 STEPS = 5
 """Of which the largest counts: some cameras send a picture twice."""
 QUIET = 8
