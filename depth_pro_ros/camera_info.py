@@ -82,14 +82,16 @@ def intrinsics_for_image(
     return raw, scaled(p[0], p[5], p[2], p[6])
 
 
-def camera_for_image(info: CameraInfoMessage, width: int, height: int, topic: str) -> Intrinsics:
+def camera_for_image(
+    info: CameraInfoMessage, width: int, height: int, topic: str, rectify: bool = False
+) -> Intrinsics:
     """Give the pinhole camera of images of a size as they come on a topic: K's of `image_raw`.
 
     That is the lens's in the middle of the picture. Those of any other name are taken as
-    rectified, as P's. Raises as `intrinsics_for_image`.
+    rectified, as P's, and so are all that the caller rectifies. Raises as `intrinsics_for_image`.
     """
     raw, rectified = intrinsics_for_image(info, width, height)
-    return raw if RAW in topic else rectified
+    return raw if RAW in topic and not rectify else rectified
 
 
 def rectifier_for_image(info: CameraInfoMessage, width: int, height: int) -> Rectifier:
@@ -116,23 +118,7 @@ def rectifier_for_image(info: CameraInfoMessage, width: int, height: int) -> Rec
         )
     except cv2.error as error:
         raise MessageError(f'camera_info: {error}') from error
-    maps = cv2.convertMaps(x, y, cv2.CV_16SC2)
-    seen = cv2.remap(np.full((height, width), 255, np.uint8), *maps, cv2.INTER_LINEAR)
-    return Rectifier((maps[0], maps[1]), (seen < 255) | folded(np.asarray(x), np.asarray(y)))
-
-
-def folded(x: NDArray[Any], y: NDArray[Any]) -> NDArray[np.bool_]:
-    """Tell where maps (H, W) are of a lens model outside of what it was fitted to.
-
-    There it shows again, mirrored, what it has shown nearer to the middle; farther out it may turn
-    once more.
-    """
-    with np.errstate(invalid='ignore'):  # what lies behind the camera is infinite
-        (x_down, x_along), (y_down, y_along) = np.gradient(x), np.gradient(y)
-        plain = np.asarray(x_along * y_down > x_down * y_along, np.uint8)
-    _, parts, figures, _ = cv2.connectedComponentsWithStats(plain, connectivity=4)
-    largest = 1 + int(np.argmax(figures[1:, cv2.CC_STAT_AREA])) if len(figures) > 1 else -1
-    return np.asarray(parts != largest)
+    return Rectifier.of_maps(np.asarray(x), np.asarray(y))
 
 
 def matrix(intrinsics: Intrinsics) -> NDArray[np.float64]:

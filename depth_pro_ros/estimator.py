@@ -15,12 +15,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from depth_pro_ros.camera import (
-    MAX_FOV_DEG,
-    MIN_FOV_DEG,
-    check_size,
-    fov_from_focal,
-)
+from depth_pro_ros.camera import MAX_FOV_DEG, MIN_FOV_DEG, check_size, fov_from_focal
 from depth_pro_ros.devices import (
     Transfers,
     choose_device,
@@ -231,13 +226,10 @@ class DepthEstimator:
         assert scale_px is not None
         depth = metric_depth(canonical, scale_px, width, height)
         if edge_ratio > 0.0:
-            depth.masked_fill_(flying_pixels(depth, edge_ratio), math.nan)
-            size = canonical.shape[-1]
-            if max(width, height) > size:  # an edge between two values is a slope of many pixels
-                coarse = metric_depth(canonical, scale_px * (size / width), size, size)
-                edges = flying_pixels(coarse, edge_ratio)[None, None].float()
-                share = F.interpolate(edges, (height, width), mode='bilinear')[0, 0]
-                depth.masked_fill_(share > 0.5, math.nan)
+            edges = flying_pixels(depth, edge_ratio)
+            if max(width, height) > canonical.shape[-1]:
+                edges |= flying_between(canonical, scale_px, width, height, edge_ratio)
+            depth.masked_fill_(edges, math.nan)
         depth_m = self._transfers.download(depth)
         sums = [canonical.sum().double()]
         numbers = torch.stack(sums if network_px is None else [*sums, network_px])
@@ -310,6 +302,19 @@ def metric_depth(canonical: Tensor, focal_px: float | Tensor, width: int, height
     inverse.clamp_(max=MAX_INVERSE)
     F.threshold(inverse, MIN_INVERSE, 0.0, inplace=True)
     return inverse.reciprocal_()[0, 0]  # 1/0 is +Inf
+
+
+def flying_between(
+    canonical: Tensor, focal_px: float | Tensor, width: int, height: int, ratio: float
+) -> Tensor:
+    """Tell which pixels of a larger picture lie at an edge of the network's answer: (H, W) bool.
+
+    Between two of its values there are several of them, and so a slope in place of an edge.
+    """
+    size = canonical.shape[-1]
+    depth = metric_depth(canonical, focal_px * (size / width), size, size)
+    edges = flying_pixels(depth, ratio)[None, None].float()
+    return F.interpolate(edges, (height, width), mode='bilinear')[0, 0] > 0.5
 
 
 def check_picture(rgb: NDArray[np.uint8]) -> None:

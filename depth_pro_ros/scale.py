@@ -56,11 +56,9 @@ class ScaleAnchor:
         if camera != self._camera:
             self._before = 1.0
         elif (focal_px is None) != (known is None) or abs(change) > MAX_FOCAL_CHANGE:
-            zoomed = calibrated and self._calibrated
-            if self.factor != 1.0 and not zoomed:
-                self._before = min(max(self.factor / math.exp(change), MIN_FACTOR), MAX_FACTOR)
-            else:
-                self._before = self.factor
+            measured, zoomed = self.factor != 1.0, calibrated and self._calibrated
+            held = self.factor / math.exp(change) if measured and not zoomed else self.factor
+            self._before = min(max(held, MIN_FACTOR), MAX_FACTOR)
         else:
             return
         self._logs.clear()

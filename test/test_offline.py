@@ -67,19 +67,20 @@ def picture(path, brightness=10, size=(32, 24), **more):
     Image.new('RGB', size, (brightness,) * 3).save(path, **more)
 
 
-def make_video(path, frames=9, rate_hz=12.0):
-    """Write a video whose frames get brighter: the focal lengths that the network tells too."""
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*'MJPG'), rate_hz, (48, 32))
-    for index in range(frames):
-        writer.write(np.full((32, 48, 3), 20 * index, np.uint8))
-    writer.release()
+def brighter(index):
+    """Give a frame of the brightness of its number: the focal lengths that the network tells."""
+    return np.full((32, 48, 3), 20 * index, np.uint8)
 
 
-def write_noise(path, frames, rate_hz=10.0):
-    """Write a video whose frames take the same bytes each."""
+def noise(index):
+    """Give a frame that takes as many bytes as any other."""
+    return np.random.default_rng(index).integers(0, 256, (32, 48, 3), np.uint8)
+
+
+def make_video(path, frames=9, rate_hz=12.0, draw=brighter):
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*'MJPG'), rate_hz, (48, 32))
     for index in range(frames):
-        writer.write(np.random.default_rng(index).integers(0, 256, (32, 48, 3), np.uint8))
+        writer.write(draw(index))
     writer.release()
 
 
@@ -385,7 +386,7 @@ def test_a_run_that_was_cut_off_leaves_no_file_of_other_settings(tmp_path):
 @pytest.mark.parametrize('ending', ['.avi', '.mkv'])
 def test_a_video_that_is_cut_off_is_done_as_far_as_it_goes_and_told(tmp_path, capsys, ending):
     path = tmp_path / f'clip{ending}'
-    write_noise(path, frames=20)
+    make_video(path, 20, 10.0, noise)
     assert measure_video(path) == (20, 0.0)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     frames, missing_s = measure_video(path)

@@ -104,7 +104,7 @@ def test_a_rangefinder_sets_the_scale_and_an_implausible_one_does_not(tiny_weigh
         object.__setattr__(node.parameters, 'focal_px', 90.0)
         message.header.stamp.nanosec = 200
         answers(peer, message, ['depth'])
-        assert anchor.factor == pytest.approx(before)
+        assert anchor.factor == pytest.approx(before) and len(anchor._logs) < LEAST
 
 
 def test_a_laser_scan_sets_the_scale(tiny_weights):

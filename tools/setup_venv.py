@@ -70,12 +70,8 @@ def main() -> None:
 def sourced_ros() -> str | None:
     """Gives the name of the ROS distribution in this shell, or None without one."""
     distro = os.environ.get('ROS_DISTRO')
-    command = [
-        sys.executable,
-        '-c',
-        'import rclpy',
-    ]  # ROS's is found by a Python of another version
-    if distro and subprocess.run(command, stderr=subprocess.DEVNULL).returncode != 0:
+    # imported and not looked for: a Python of another version finds it, too, and cannot use it
+    if distro and not imports('rclpy', sys.executable):
         system = '/usr/bin/python3'
         advice = (
             f'apt-get install ros-{distro}-rclpy'
@@ -145,9 +141,9 @@ def create_venv(system_site_packages: bool) -> None:
     builder.create(VENV)
 
 
-def imports(module: str) -> bool:
-    """Tells whether .venv can import a module."""
-    command = [PYTHON, '-c', f'import {module}']
+def imports(module: str, python: str | Path = PYTHON) -> bool:
+    """Tells whether a Python, that of .venv, can import a module."""
+    command = [python, '-c', f'import {module}']
     return subprocess.run(command, stderr=subprocess.DEVNULL).returncode == 0
 
 
@@ -180,9 +176,7 @@ def install(extras: list[str], constraints_file: Path) -> None:
     room.mkdir(exist_ok=True)
     environment = os.environ | {'TMPDIR': str(room)}
     succeeded = subprocess.run(command, env=environment).returncode == 0
-    if (
-        succeeded and not (VENV / 'bin' / 'colcon').exists()
-    ):  # the system has one, of another Python
+    if succeeded and not (VENV / 'bin' / 'colcon').exists():  # as the system has one
         again = ['--ignore-installed', '--force-reinstall', '--no-deps', 'colcon-core']
         succeeded = subprocess.run([*command[:6], *again], env=environment).returncode == 0
     shutil.rmtree(room, ignore_errors=True)

@@ -15,7 +15,6 @@ from depth_pro_ros.bags.survey import Survey
 from depth_pro_ros.camera import Intrinsics, focal_from_fov
 from depth_pro_ros.camera_info import (
     RAW,
-    RECTIFIED,
     camera_for_image,
     is_distorted,
     is_raw,
@@ -62,8 +61,7 @@ class Camera:
             return View(rgb, Intrinsics.from_focal(focal_px, width, height), None)
         index = self._newest(stamp)
         info = self._infos[index]
-        arrives = RECTIFIED if rectify else self._topic
-        intrinsics = camera_for_image(info, width, height, arrives)
+        intrinsics = camera_for_image(info, width, height, self._topic, rectify)
         if not (rectify and is_raw(info)):
             return View(rgb, intrinsics, None)
         key = (index, width, height)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 import textwrap
 from collections.abc import Sequence
 from typing import Literal
@@ -19,6 +20,11 @@ class Check:
     """fail: the node would not run; warn: it would, but not as well as it could."""
     found: str
     remedy: str = ''
+
+
+def pip_install(packages: str) -> str:
+    """Give the command that installs packages for the Python that runs here."""
+    return f'{sys.executable} -m pip install {packages}'
 
 
 def would_run(checks: Sequence[Check]) -> bool:

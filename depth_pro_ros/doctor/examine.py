@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 
-from depth_pro_ros.doctor.check import Check
+from depth_pro_ros.doctor.check import Check, pip_install, would_run
 from depth_pro_ros.doctor.middleware import check_ros, check_shared_memory
 from depth_pro_ros.doctor.system import (
     check_libraries,
@@ -25,7 +24,7 @@ def examine(
         attempt('PyTorch', check_torch, device),
         attempt('Processor', check_processor, device),
     ]
-    if all(check.status != 'fail' for check in checks):  # importing the network takes all of them
+    if would_run(checks):  # importing the network takes all of them
         from depth_pro_ros.doctor.model import check_memory, check_weights
 
         checks += [
@@ -50,7 +49,6 @@ def attempt(name: str, check: Callable[..., Check], *arguments: object) -> Check
     try:
         return check(*arguments)
     except ImportError as error:
-        missing = error.name or 'what is missing'
-        return Check(name, 'fail', f'{error}', f'{sys.executable} -m pip install {missing}')
+        return Check(name, 'fail', f'{error}', pip_install(error.name or 'what is missing'))
     except Exception as error:
         return Check(name, 'fail', f'could not be checked ({type(error).__name__}: {error})')

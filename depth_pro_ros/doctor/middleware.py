@@ -91,9 +91,10 @@ def check_shared_memory(rmw: str, width: int, height: int) -> Check:
 
 def active_profile() -> Path | None:
     """Give the profile that Fast DDS would read here."""
-    if chosen := os.environ.get(f'{fast_dds()}_DEFAULT_PROFILES_FILE'):
+    name = fast_dds()
+    if chosen := os.environ.get(f'{name}_DEFAULT_PROFILES_FILE'):
         return Path(chosen)
-    in_folder = Path(f'DEFAULT_{fast_dds()}_PROFILES.xml')
+    in_folder = Path(f'DEFAULT_{name}_PROFILES.xml')
     return in_folder if in_folder.exists() else None
 
 

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from depth_pro_ros.doctor.check import Check
+from depth_pro_ros.doctor.check import Check, pip_install
 
 OLDEST_PYTHON = (3, 10)
 LIBRARIES = {
@@ -40,12 +40,8 @@ def check_torch(device: str) -> Check:
     try:
         import torch
     except (ImportError, OSError) as error:
-        return Check(
-            'PyTorch',
-            'fail',
-            f'cannot be imported: {error}',
-            f'{sys.executable} -m pip install torch torchvision',
-        )
+        remedy = pip_install('torch torchvision')
+        return Check('PyTorch', 'fail', f'cannot be imported: {error}', remedy)
     from depth_pro_ros.devices import choose_device
 
     built = f'for CUDA {torch.version.cuda}' if torch.version.cuda else 'for CPUs only'
@@ -120,12 +116,7 @@ def check_libraries() -> Check:
     missing = [each for each in LIBRARIES if importlib.util.find_spec(each) is None]
     if missing:
         packages = ' '.join(LIBRARIES[each] for each in missing)
-        return Check(
-            name,
-            'fail',
-            f'{", ".join(missing)} missing',
-            f'{sys.executable} -m pip install {packages}',
-        )
+        return Check(name, 'fail', f'{", ".join(missing)} missing', pip_install(packages))
     import cv2
     import numpy as np
 

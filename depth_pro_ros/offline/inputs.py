@@ -70,7 +70,7 @@ def find_clips(inputs: Sequence[str | Path], output: Path) -> tuple[list[Clip], 
         found = expand(Path(given))
         if not found:
             failures.append(f'{given}: no pictures or videos there')
-        elif found != [Path(given)] and any(lies_in(path, output) for path in found):
+        elif found != [Path(given)] and output.resolve() in folders_of(found):
             failures.append(
                 f'{given}: this is where results go, and they would be taken for pictures; '
                 'choose another --output'
@@ -83,9 +83,9 @@ def find_clips(inputs: Sequence[str | Path], output: Path) -> tuple[list[Clip], 
     return [Clip(tuple(sources)) for sources in clips.values()], failures
 
 
-def lies_in(path: Path, folder: Path) -> bool:
-    """Tell whether a file lies right in a folder."""
-    return path.parent.resolve() == folder.resolve()
+def folders_of(paths: Sequence[Path]) -> set[Path]:
+    """Give the folders that files lie right in."""
+    return {folder.resolve() for folder in {path.parent for path in paths}}
 
 
 def expand(given: Path) -> list[Path]:

@@ -11,7 +11,6 @@ from sensor_msgs.msg import CameraInfo
 
 from depth_pro_ros.camera import Intrinsics
 from depth_pro_ros.camera_info import (
-    RECTIFIED,
     camera_for_image,
     is_calibrated,
     is_raw,
@@ -68,8 +67,7 @@ class Calibration:
                 )
             return View(rgb, None)
         try:
-            arrives = RECTIFIED if parameters.rectify else topic
-            intrinsics = camera_for_image(info, width, height, arrives)
+            intrinsics = camera_for_image(info, width, height, topic, parameters.rectify)
         except MessageError as error:
             if required:
                 raise
