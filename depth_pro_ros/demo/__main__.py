@@ -21,7 +21,8 @@ PHOTOS = ('hotel_door', 'hotel_desk', 'hotel_window', 'hotel_bed')
 
 NEXT = """
 On a robot, with this package built by colcon in a ROS 2 workspace:
-  ros2 launch depth_pro_ros depth_pro.launch.py image:=/camera/image_raw rviz:=true
+  ros2 launch depth_pro_ros depth_pro.launch.py image:=/camera/image_raw rviz:=true \\
+      fixed_frame:=THE_FRAME_ID_OF_THE_IMAGES
 With the official Depth Pro weights (1.9 GB, for research only under Apple's licence; a GPU helps):
   ros2 launch depth_pro_ros depth_pro.launch.py image:=/camera/image_raw weights:=depth_pro
 Without ROS, for pictures of yours:

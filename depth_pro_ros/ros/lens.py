@@ -30,7 +30,7 @@ class Known(NamedTuple):
     """The pinhole camera of a locked focal length."""
     source: str = ''
     """Where the focal length in use is known from."""
-    state: str = 'no image came yet'
+    state: str = 'no image was looked at yet; they are while somebody subscribes to an output'
 
 
 class Lens:
