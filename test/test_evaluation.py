@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
+import io
 import json
 import math
+from functools import partial
 
 import cv2
 import numpy as np
@@ -18,6 +21,7 @@ from depth_pro_ros.evaluation.frame import DataError, Frame, Truth
 from depth_pro_ros.evaluation.published import published
 from depth_pro_ros.evaluation.score import matched, score
 from depth_pro_ros.evaluation.sheet import KEPT, ContactSheet
+from depth_pro_ros.training.frames import Frames
 
 
 def a_truth(depth_m, focal_px=100.0, **more):
@@ -73,18 +77,36 @@ def test_rows_average_frames_then_sources(ramp):
     scores = [
         score(a_frame('a_0', 'a'), a_truth(ramp), 1.5 * predicted, 100.0),
         score(a_frame('a_1', 'a'), a_truth(ramp), 1.1 * predicted, 140.0),
+        score(a_frame('a_2', 'a'), a_truth(ramp), predicted, 140.0),
         score(a_frame('b_0', 'b'), a_truth(ramp), predicted, 160.0),
     ]
     rows = {(row.source, row.answer): row for row in table.make_rows(scores)}
-    assert rows['a', 'own focal'].figures['abs_rel'] == pytest.approx(0.3, rel=1e-4)
-    assert rows['a', 'own focal'].figures['focal_25'] == 0.5  # 0 % and 40 % off
+    assert rows['a', 'own focal'].figures['abs_rel'] == pytest.approx(0.2, rel=1e-4)
+    assert rows['a', 'own focal'].figures['focal_25'] == pytest.approx(1 / 3)  # 0, 40, 40 % off
     assert rows['a', 'own focal'].figures['focal_50'] == 1.0
     assert rows['b', 'own focal'].figures['focal_50'] == 0.0
     mean = rows[table.MEAN, 'own focal']
-    assert mean.figures['abs_rel'] == pytest.approx(0.15, rel=1e-4) and mean.frames == 3
+    assert mean.figures['abs_rel'] == pytest.approx(0.1, rel=1e-4) and mean.frames == 4
     assert rows['b', 'constant, frame'].figures['abs_rel'] == pytest.approx(
         float(np.nanmean(np.abs(np.nanmedian(ramp) - ramp) / ramp)), rel=1e-4
     )
+
+
+def test_a_constant_is_held_to_the_limits_as_predictions_are():
+    near, far = np.ones((10, 10), np.float32), np.full((20, 20), 4, np.float32)
+    scores = [
+        score(a_frame(max_depth_m=1.5), a_truth(near), near, 100.0),
+        score(a_frame(), a_truth(far), far, 100.0),
+    ]
+    rows = {row.answer: row for row in table.make_rows(scores)}
+    assert rows['constant, source'].figures['abs_rel'] == 0.25  # 1.5 m instead of 1, and 4 m
+
+
+def test_the_sample_for_constants_is_of_all_columns_and_keeps_no_picture():
+    columns = np.tile(np.linspace(1, 5, 16, dtype=np.float32), (2048, 1))  # 8 times the sample
+    found = score(a_frame(), a_truth(columns), columns, 100.0)
+    assert np.median(found.true_sample_m) == pytest.approx(3.0, abs=0.2)
+    assert found.true_sample_m.base is None and found.true_sample_m.size == 4096
 
 
 def test_the_table_has_the_papers_figures_below_ours(ramp):
@@ -93,6 +115,12 @@ def test_the_table_has_the_papers_figures_below_ours(ramp):
     line = next(line for line in markdown.splitlines() if 'Depth Pro (paper)' in line)
     assert '| 40.0 |' in line and '| 0.409 |' in line and '| 0.508 |' in line
     assert published('room') == {}
+    assert published('sunrgbd')['Depth Pro (paper)'] == pytest.approx(
+        {'delta1': 0.89, 'abs_rel': 0.113, 'log10': 0.049}
+        | {'delta2': 0.98506, 'delta3': 0.99547, 'si_log': 7.841}
+    )
+    delta1 = [figures['delta1'] for figures in published('sunrgbd').values()]
+    assert delta1 == pytest.approx([0.89, 0.724, 0.756, 0.536, 0.958, 0.857])
     assert 'edge R' not in markdown  # no frame has a mask
 
 
@@ -102,6 +130,7 @@ def test_a_mask_gives_boundary_recall(ramp):
     truth = a_truth(np.full((20, 30), 3.0), mask=(square < 3).astype(np.float32))
     found = score(a_frame(), truth, square.astype(np.float32), 100.0)
     assert found.boundary_recall == pytest.approx(1.0)
+    assert found.boundary_f1 == 0.0  # the true depth is flat
 
 
 def test_the_sheet_keeps_the_best_and_the_worst(ramp):
@@ -123,7 +152,7 @@ def test_the_sheet_keeps_the_best_and_the_worst(ramp):
 def folder(tmp_path):
     """Give a folder with frames.json: two frames of one source, one of another with a crop."""
     entries = []
-    for name in ('hall_0', 'hall_1', 'yard'):
+    for name in ('hall_0', 'hall_1', 'yard [b]'):
         rgb = np.random.default_rng(0).integers(0, 200, (40, 60, 3), np.uint8)
         depth = np.full((40, 60), 2500, np.uint16)
         depth[:5] = 0
@@ -138,7 +167,7 @@ def folder(tmp_path):
                 'fx': 55.0,
             }
         )
-    entries[2] |= {'crop': [0, 30, 10, 60], 'max_depth_m': 10.0}
+    entries[2] |= {'crop': [0, 30, 10, 60], 'max_depth_m': 10.0, 'fx': None}
     (tmp_path / 'frames.json').write_text(json.dumps({'frames': entries}))
     return tmp_path
 
@@ -148,7 +177,7 @@ def test_a_folder_of_frames_is_read(folder):
     assert [(frame.name, frame.source) for frame in frames] == [
         ('hall_0', 'hall'),
         ('hall_1', 'hall'),
-        ('yard', 'yard'),
+        ('yard [b]', 'yard [b]'),
     ]
     truth = frames[0].read()
     assert truth.depth_m[20, 20] == 5.0 and np.isnan(truth.depth_m[2, 2])
@@ -156,7 +185,7 @@ def test_a_folder_of_frames_is_read(folder):
     cropped = frames[2].read()
     assert cropped.rgb.shape == (30, 50, 3) and cropped.depth_m.shape == (30, 50)
     assert frames[2].max_depth_m == 10.0
-    assert [frame.name for frame in find_frames(folder, limit=2)] == ['hall_0', 'yard']
+    assert [frame.name for frame in find_frames(folder, limit=2)] == ['hall_0', 'yard [b]']
     assert [len(find_frames(folder, limit=limit)) for limit in (1, 2, 3, 9)] == [1, 2, 3, 3]
 
 
@@ -188,37 +217,83 @@ def test_a_bad_frame_is_reported_and_an_interruption_keeps_what_was_measured(
     (folder / 'hall_0.png').write_bytes(b'no picture')
     frames = [*find_frames(folder), *find_frames(folder)[1:]]
     with pytest.raises(KeyboardInterrupt):
-        evaluate(Halves(), frames, tmp_path / 'out', 'title')
+        evaluate(Halves(), frames, tmp_path / 'out', 'data[/b]', focal_px=70.0)
     found = json.loads((tmp_path / 'out' / 'evaluation.json').read_text())
-    assert found['title'] == 'title (2 of 5 frames)'
-    assert [frame['name'] for frame in found['frames']] == ['hall_1', 'yard']
+    assert found['title'] == 'data[/b] (2 of 5 frames)'
+    assert [frame['name'] for frame in found['frames']] == ['hall_1', 'yard [b]']
+    assert [frame['true_focal_px'] for frame in found['frames']] == [55.0, 70.0]
+    [failure] = found['failures']
+    assert failure.startswith('hall_0: ') and 'hall_0.png: not a picture' in failure
     assert found['frames'][0]['own']['abs_rel'] == 0.5
     assert found['rows'][0]['figures']['boundary_recall'] is None
     assert (tmp_path / 'out' / 'evaluation.png').exists()
     printed = capsys.readouterr().out
     assert '0.500' in printed and '…' not in printed
-    markdown = (tmp_path / 'out' / 'evaluation.md').read_text()
+    assert 'data[/b] (2 of 5 frames)' in printed and 'yard [b]' in printed  # no markup of Rich
+    markdown = (tmp_path / 'out' / 'evaluation.md').read_text('utf-8')
     assert '| hall | 1 | own focal | 0.500 | 0.301 | 2.50 |' in markdown
 
-    failures = evaluate(Halves(), frames[:2], tmp_path / 'out', 'title')
-    assert len(failures) == 1 and 'hall_0.png: not a picture' in failures[0]
+    # nothing of the run before is left where all frames fail
+    assert evaluate(Halves(), frames[:1], tmp_path / 'out', 'title') == [failure]
+    found = json.loads((tmp_path / 'out' / 'evaluation.json').read_text())
+    assert (found['title'], found['frames']) == ('title (0 of 1 frames)', [])
+    assert found['failures'] == [failure]
+    assert 'hall' not in (tmp_path / 'out' / 'evaluation.md').read_text('utf-8')
+
+
+def test_a_terminal_that_cannot_show_a_letter_does_not_cost_the_results(
+    folder, tmp_path, monkeypatch
+):
+    monkeypatch.setattr('sys.stdout', io.TextIOWrapper(io.BytesIO(), 'latin-1'))  # without a delta
+    with pytest.raises(UnicodeEncodeError):
+        evaluate(Halves(), find_frames(folder)[:2], tmp_path / 'out', 'title')
+    assert 'δ1' in (tmp_path / 'out' / 'evaluation.md').read_text('utf-8')
+    names = {path.name for path in (tmp_path / 'out').iterdir()}
+    assert names == {'evaluation.md', 'evaluation.json', 'evaluation.png'}
+
+
+def test_a_frame_without_true_depth_within_the_limits_is_counted_and_no_failure(
+    folder, tmp_path, capsys
+):
+    frames = find_frames(folder)
+    frames[0] = dataclasses.replace(frames[0], max_depth_m=0.5)
+    assert evaluate(Halves(), frames[:2], tmp_path / 'out', 'title') == []
+    found = json.loads((tmp_path / 'out' / 'evaluation.json').read_text())
+    assert (found['failures'], found['without_depth']) == ([], ['hall_0'])
+    assert 'without true depth within the limits: 1\n' in capsys.readouterr().out
+    told = evaluate(Halves(), frames[:1], tmp_path / 'out', 'title')
+    assert told == ['no frame has true depth within the limits']
 
 
 class Blinking(Halves):
-    """An estimator whose first answer is not finite."""
+    """An estimator whose first answer is an error."""
+
+    def __init__(self, error):
+        self.error = error
 
     def predict(self, rgb):
         prediction = super().predict(rgb)
         if self.calls == 1:
-            raise ArithmeticError('the network gave values that are not finite')
+            raise self.error
         return prediction
 
 
-def test_an_answer_that_is_not_finite_is_the_fault_of_its_frame(folder, tmp_path):
-    failures = evaluate(Blinking(), find_frames(folder)[:2], tmp_path / 'out', 'title')
+@pytest.mark.parametrize('kind', [ArithmeticError, IndexError, MemoryError, TypeError])
+def test_whatever_breaks_in_a_frame_is_the_fault_of_that_frame(folder, tmp_path, kind):
+    error = kind('the network gave values that are not finite')
+    failures = evaluate(Blinking(error), find_frames(folder)[:2], tmp_path / 'out', 'title')
     assert failures == ['hall_0: the network gave values that are not finite']
     found = json.loads((tmp_path / 'out' / 'evaluation.json').read_text())
     assert [frame['name'] for frame in found['frames']] == ['hall_1']
+    assert Frames([partial(Blinking(error).predict, np.zeros((1, 1)))])[0] is None  # in training
+
+
+def test_a_missing_library_is_no_fault_of_a_frame_and_ends_the_run(folder, tmp_path):
+    error = ModuleNotFoundError()
+    with pytest.raises(ModuleNotFoundError):
+        evaluate(Blinking(error), find_frames(folder)[:2], tmp_path / 'out', 'title')
+    with pytest.raises(ModuleNotFoundError):
+        Frames([partial(Blinking(error).predict, np.zeros((1, 1)))])[0]
 
 
 @pytest.mark.parametrize(

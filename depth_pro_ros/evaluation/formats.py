@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -75,9 +76,20 @@ def outside_as_nan(
     return kept
 
 
-def floats(path: Path) -> list[float]:
-    """Read a text file that has nothing but numbers."""
+def read_focal(path: Path, key: str = '') -> float:
+    """Read the number that a text file begins with, or that follows `key` in it."""
     try:
-        return [float(word) for word in path.read_text().split()]
-    except ValueError as error:
-        raise DataError(f'{path}: {error}') from error
+        text = path.read_text()
+        return float(text[text.index(key) + len(key) :].split()[0])
+    except (ValueError, IndexError) as error:
+        raise DataError(f'{path} tells no focal length: {error}') from error
+
+
+def read_mat(path: Path, name: str) -> NDArray[Any]:
+    """Read a variable of a MATLAB file (before 7.3)."""
+    from scipy.io import loadmat
+
+    try:
+        return np.asarray(loadmat(path)[name])
+    except Exception as error:  # SciPy has a dozen kinds for damage
+        raise DataError(f'{path} has no {name}: {error}') from error

@@ -13,6 +13,10 @@ class DataError(RuntimeError):
     """Data that are not there, or not as their publisher lays them out."""
 
 
+class NoDepthError(DataError):
+    """A picture without true depth within the limits: nothing to measure, and nobody's fault."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Truth:
     """A picture and what is known of its depth."""

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from depth_pro_ros.evaluation import metrics
-from depth_pro_ros.evaluation.frame import DataError, Frame, Truth
+from depth_pro_ros.evaluation.frame import Frame, NoDepthError, Truth
 from depth_pro_ros.evaluation.metrics import DepthErrors
 
 SAMPLE = 4096
@@ -41,14 +41,15 @@ class FrameScore:
 def score(frame: Frame, truth: Truth, depth_m: NDArray[np.float32], focal_px: float) -> FrameScore:
     """Compare the network's depth (H, W), made with its own `focal_px`, with the truth.
 
-    Raises DataError where no true depth is within the frame's limits.
+    Raises NoDepthError where no true depth is within the frame's limits.
     """
     depth_m = matched(depth_m, truth.depth_m.shape)
     limits_m = frame.min_depth_m, frame.max_depth_m
     known = (truth.depth_m >= limits_m[0]) & (truth.depth_m <= limits_m[1])
     if not known.any():
-        raise DataError(f'{frame.name}: no true depth between {limits_m[0]} and {limits_m[1]} m')
+        raise NoDepthError(f'no true depth between {limits_m[0]} and {limits_m[1]} m')
     predicted, true = depth_m[known], truth.depth_m[known]
+    sample = np.linspace(0, len(true) - 1, min(SAMPLE, len(true))).astype(int)
 
     def errors(factor: float) -> DepthErrors:
         return metrics.depth_errors(np.clip(predicted * factor, *limits_m), true)
@@ -66,7 +67,7 @@ def score(frame: Frame, truth: Truth, depth_m: NDArray[np.float32], focal_px: fl
         boundary_recall=(
             metrics.boundary_recall(depth_m, truth.mask) if truth.mask is not None else float('nan')
         ),
-        true_sample_m=true[:: -(-len(true) // SAMPLE)],
+        true_sample_m=true[sample],  # a copy: a slice would keep all of `true` in memory
         limits_m=limits_m,
     )
 

@@ -149,15 +149,17 @@ def as_rich(rows: Sequence[Row], title: str) -> Table:
     """Draw the table for a terminal."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
+    from rich.text import Text
 
     head, *lines = as_text(rows)
-    table = Table(title=title, title_justify='left', box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    caption = Text(title, 'table.title')  # names are no markup, whatever brackets they have
+    table = Table(title=caption, title_justify='left', box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for heading in head:
         table.add_column(heading, no_wrap=True, justify=JUSTIFY.get(heading, 'right'))
     for row, line in zip(rows, lines, strict=True):
         if line[0] and table.rows:
             table.add_section()
-        table.add_row(*line, style='dim' if row.frames is None else None)
+        table.add_row(*map(Text, line), style='dim' if row.frames is None else None)
     return table
 
 

@@ -30,7 +30,7 @@ def find_frames(root: Path, name: str = 'auto', limit: int | None = None) -> Seq
     """Give the frames of the data set in the folder `root`.
 
     name: one of LOADERS; `auto` takes the first whose layout fits. limit: how many, evenly chosen.
-    Raises DataError where none does.
+    Raises DataError where none does, or a file that tells of the frames is damaged.
     """
     if not root.is_dir():
         raise DataError(f'no folder {root}')
@@ -38,7 +38,13 @@ def find_frames(root: Path, name: str = 'auto', limit: int | None = None) -> Seq
         raise DataError(f"no data set '{name}': use auto, {', '.join(LOADERS)}")
     for module_name in LOADERS if name == 'auto' else [name]:
         module = importlib.import_module(f'{__name__}.{module_name}')
-        frames: Sequence[Frame] = module.find(root)
+        try:
+            frames: Sequence[Frame] = module.find(root)
+        except (DataError, ImportError):
+            raise
+        except Exception as error:
+            told = f'{type(error).__name__}: {error}'
+            raise DataError(f'{root} cannot be read as {module_name}: {told}') from error
         if frames:
             count = min(limit or len(frames), len(frames))
             chosen = np.linspace(0, len(frames) - 1, count).round().astype(int)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from zipfile import BadZipFile
 
 import cv2
 import numpy as np
@@ -41,5 +42,8 @@ def _read(image: Path, disparity: Path, calibration: Path) -> Truth:
     if projection is None or not baseline_m > 0:
         raise DataError(f'{calibration} has no proj_matL and baselineLR')
     focal_px = float(projection[0, 0])
-    depth_m = depth_of_disparity(np.load(disparity), focal_px, baseline_m)
+    try:
+        depth_m = depth_of_disparity(np.load(disparity), focal_px, baseline_m)
+    except (TypeError, ValueError, EOFError, BadZipFile) as error:  # a zip is an .npz to NumPy
+        raise DataError(f'{disparity} is no array: {error}') from error
     return Truth(read_picture(image), depth_m, focal_px)

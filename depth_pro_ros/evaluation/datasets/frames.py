@@ -5,7 +5,8 @@
 
 Depth 0 is unknown. `fx` in pixels, `max_depth_m`, `crop` (top, bottom, left, right of what is
 shown and measured) and `mask` (an 8-bit picture of the foreground) are optional. Frames whose
-names differ only in the number at their end are one source.
+names differ only in the number at their end are one source; it has the folder's name where they
+are nothing but a number.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ def find(root: Path) -> Sequence[Frame]:
         return [
             Frame(
                 name=entry['name'],
-                source=re.sub(r'[-_ ]?\d+$', '', entry['name']),
+                source=re.sub(r'[-_ ]?\d+$', '', entry['name']) or root.resolve().name,
                 read=partial(_read, root, entry),
                 max_depth_m=float(entry.get('max_depth_m', Frame.max_depth_m)),
             )
@@ -56,34 +57,40 @@ def _read(root: Path, entry: dict[str, Any]) -> Truth:
         units_per_metre = float(entry['depth_units_per_metre'])
         focal_px = float(entry['fx']) if entry.get('fx') else None
         crop = [int(value) for value in entry.get('crop') or ()]
+        mask_path = root / entry['mask'] if entry.get('mask') else None
     except KeyError as error:
         raise DataError(f'{entry["name"]} in frames.json has no {error}') from error
     except (TypeError, ValueError) as error:
         raise DataError(f'{entry["name"]} in frames.json: {error}') from error
-    if len(crop) not in (0, 4):
-        raise DataError(f'{entry["name"]} in frames.json: crop is not top, bottom, left, right')
     for key, value in (('fx', focal_px), ('depth_units_per_metre', units_per_metre)):
         if value is not None and not 0.0 < value < math.inf:
             raise DataError(f'{entry["name"]} in frames.json: {key} {value} is not positive')
     rgb = read_picture(image)
     depth_m = metres(read_png16(depth), units_per_metre)
     mask: NDArray[np.float32] | None = None
-    if entry.get('mask'):
-        mask = np.float32(1 / 255) * read_picture(root / entry['mask'])[..., 0]
-    for path, other in ((depth, depth_m), (entry.get('mask'), mask)):
+    if mask_path:
+        mask = np.float32(1 / 255) * read_picture(mask_path)[..., 0]
+    for path, other in ((depth, depth_m), (mask_path, mask)):
         if other is not None and other.shape != rgb.shape[:2]:
             raise DataError(f'{path} is of another size than {image}')
-    if crop:
-        top, bottom, left, right = crop
-        part = np.s_[top:bottom, left:right]
-    else:
-        part = inside_white_border(rgb)
+    if crop and not is_inside(crop, *rgb.shape[:2]):
+        told = f'crop {crop} is not top, bottom, left, right within {image}'
+        raise DataError(f'{entry["name"]} in frames.json: {told}')
+    part = np.s_[crop[0] : crop[1], crop[2] : crop[3]] if crop else inside_white_border(rgb)
     return Truth(
         rgb=np.ascontiguousarray(rgb[part]),
         depth_m=depth_m[part],
         focal_px=focal_px,
         mask=None if mask is None else mask[part],
     )
+
+
+def is_inside(crop: Sequence[int], height: int, width: int) -> bool:
+    """Tell whether a crop is one, and of a picture of that size."""
+    if len(crop) != 4:
+        return False
+    top, bottom, left, right = crop
+    return 0 <= top < bottom <= height and 0 <= left < right <= width
 
 
 def inside_white_border(rgb: NDArray[np.uint8]) -> tuple[slice, slice]:

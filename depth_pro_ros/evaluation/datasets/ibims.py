@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from depth_pro_ros.evaluation.formats import known
+from depth_pro_ros.evaluation.formats import known, read_mat
 from depth_pro_ros.evaluation.frame import DataError, Frame, Truth
 
 
@@ -26,12 +26,10 @@ def find(root: Path) -> Sequence[Frame]:
 
 def _read(path: Path) -> Truth:
     """Read one file; masks are 1 where depth is good, and fx is the first number of calib."""
-    from scipy.io import loadmat
-
     try:
-        data = loadmat(path)['data'][0, 0]
+        data = read_mat(path, 'data')[0, 0]
         good = (data['mask_invalid'] > 0) & (data['mask_transp'] > 0)
         depth_m = known(np.where(good, data['depth'], 0))
         return Truth(np.ascontiguousarray(data['rgb']), depth_m, float(data['calib'][0, 0]))
-    except (KeyError, ValueError, IndexError, NotImplementedError) as error:
+    except (KeyError, ValueError, IndexError) as error:
         raise DataError(f'{path} is no file of iBims-1: {error}') from error

@@ -12,8 +12,8 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
-from depth_pro_ros.evaluation.formats import floats, metres, outside_as_nan, read_png16
-from depth_pro_ros.evaluation.frame import DataError, Frame, Truth
+from depth_pro_ros.evaluation.formats import metres, outside_as_nan, read_focal, read_png16
+from depth_pro_ros.evaluation.frame import Frame, Truth
 from depth_pro_ros.images import read_picture
 
 UNITS_PER_METRE = 256.0
@@ -96,10 +96,5 @@ def _read(image: Path, depth: Path, calibration: Path, crop: bool) -> Truth:
 def _focal(path: Path, image: Path) -> float:
     """Read fx from nine numbers (selection) or from `P_rect_02: ...` (raw data)."""
     if path.name != 'calib_cam_to_cam.txt':
-        return floats(path)[0]
-    camera = image.parents[1].name[-2:]  # image_02 or image_03
-    for line in path.read_text().splitlines():
-        key, _, values = line.partition(':')
-        if key == f'P_rect_{camera}':
-            return float(values.split()[0])
-    raise DataError(f'{path} has no P_rect_{camera}')
+        return read_focal(path)
+    return read_focal(path, f'P_rect_{image.parents[1].name[-2:]}:')  # image_02 or image_03

@@ -2,12 +2,13 @@
 
 Every key frame of the front camera, with the LiDAR points of the same key frame projected into it
 (the nearest of a pixel), from 1 m on, as the publisher's own kit does, to 80 m (paper, table 18).
+Where several versions lie beside each other, the folder of one of them is the data set.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,24 +24,27 @@ MIN_DEPTH_M = 1.0
 """What is nearer is the car itself."""
 
 Row = dict[str, Any]
+Placement = tuple[Row, Row]
+"""Where on the car a sensor is, and where the car was at that time."""
 Points = NDArray[np.float64]
 
 
 def find(root: Path) -> Sequence[Frame]:
-    """Give the key frames of the (first) version that is there."""
-    version = next(iter(sorted(root.glob('v1.0-*/sample_data.json'))), None)
-    if version is None:
+    """Give the key frames of the version that is there, or that `root` is."""
+    own = root / 'sample_data.json'
+    found = [own] if own.is_file() else sorted(root.glob('v1.0-*/sample_data.json'))
+    if not found:
         return []
-    try:
-        tables = Tables(version.parent)
-        pairs = tables.key_frames()
-    except (KeyError, ValueError, TypeError, OSError) as error:
-        raise DataError(f'the tables in {version.parent} are not whole: {error!r}') from error
+    if len(found) > 1:
+        names = ', '.join(path.parent.name for path in found)
+        raise DataError(f'{root} has several versions, {names}: give the folder of one of them')
+    version = found[0].absolute().parent
+    tables = Tables(version)
     return [
         Frame(
-            Path(camera['filename']).stem, 'nuscenes', partial(_read, root, tables, camera, lidar)
+            Path(camera['filename']).stem, 'nuscenes', tables.reader(version.parent, camera, lidar)
         )
-        for camera, lidar in pairs
+        for camera, lidar in tables.key_frames()
     ]
 
 
@@ -61,30 +65,34 @@ class Tables:
         """Give the pictures and LiDAR sweeps that belong together, in the order of time."""
         found: dict[str, dict[str, Row]] = {CAMERA: {}, LIDAR: {}}
         for row in self._rows:
-            channel = self._sensors[self.mount(row)['sensor_token']]['channel']
+            mount = self._mounts[row['calibrated_sensor_token']]
+            channel = self._sensors[mount['sensor_token']]['channel']
             if row['is_key_frame'] and channel in found:
                 found[channel][row['sample_token']] = row
         pairs = [(row, found[LIDAR][token]) for token, row in found[CAMERA].items()]
         return sorted(pairs, key=lambda pair: pair[0]['timestamp'])
 
-    def mount(self, row: Row) -> Row:
-        """Give where on the car the sensor of a row is."""
-        return self._mounts[row['calibrated_sensor_token']]
+    def placement(self, row: Row) -> Placement:
+        """Give where the sensor of a row was."""
+        return self._mounts[row['calibrated_sensor_token']], self._poses[row['ego_pose_token']]
 
-    def pose(self, row: Row) -> Row:
-        """Give where the car was at the time of a row."""
-        return self._poses[row['ego_pose_token']]
+    def reader(self, root: Path, camera: Row, lidar: Row) -> Callable[[], Truth]:
+        """Give what reads a frame; it keeps none of these tables, which take gigabytes."""
+        image, sweep = root / camera['filename'], root / lidar['filename']
+        return partial(_read, image, sweep, self.placement(camera), self.placement(lidar))
 
 
-def _read(root: Path, tables: Tables, camera: Row, lidar: Row) -> Truth:
-    rgb = read_picture(root / camera['filename'])
-    sweep = np.fromfile(root / lidar['filename'], '<f4')
-    if sweep.size % 5:
-        raise DataError(f'{lidar["filename"]}: not whole points of 5 numbers')
-    points = sweep.reshape(-1, 5)[:, :3].astype(np.float64)
-    points = out_of(tables.pose(lidar), out_of(tables.mount(lidar), points))
-    points = into(tables.mount(camera), into(tables.pose(camera), points))
-    matrix = np.array(tables.mount(camera)['camera_intrinsic'])
+def _read(image: Path, sweep: Path, camera: Placement, lidar: Placement) -> Truth:
+    rgb = read_picture(image)
+    numbers = np.fromfile(sweep, '<f4')
+    if numbers.size % 5:
+        raise DataError(f'{sweep}: not whole points of 5 numbers')
+    points = numbers.reshape(-1, 5)[:, :3].astype(np.float64)
+    for placed_in in lidar:
+        points = out_of(placed_in, points)
+    for placed_in in reversed(camera):
+        points = into(placed_in, points)
+    matrix = np.array(camera[0]['camera_intrinsic'])
     return Truth(rgb, project(points, matrix, *rgb.shape[:2]), float(matrix[0, 0]))
 
 
@@ -110,7 +118,7 @@ def project(points: Points, matrix: Points, height: int, width: int) -> NDArray[
     """Give the depth (H, W) of points (N, 3) in a camera's frame: the nearest, NaN without any."""
     points = points[points[:, 2] > MIN_DEPTH_M]
     pixels = points @ matrix.T
-    u, v = (np.floor(pixels[:, i] / pixels[:, 2]).astype(int) for i in (0, 1))
+    u, v = (np.rint(pixels[:, i] / pixels[:, 2]).astype(int) for i in (0, 1))
     inside = (u >= 0) & (u < width) & (v >= 0) & (v < height)
     depth_m = np.full((height, width), np.inf, np.float32)
     np.minimum.at(depth_m, (v[inside], u[inside]), points[inside, 2].astype(np.float32))

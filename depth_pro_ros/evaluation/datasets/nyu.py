@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from depth_pro_ros.evaluation.formats import known, outside_as_nan
+from depth_pro_ros.evaluation.formats import known, outside_as_nan, read_mat
 from depth_pro_ros.evaluation.frame import DataError, Frame, Truth
 
 FOCAL_PX = 518.857901
@@ -29,9 +29,7 @@ def find(root: Path) -> Sequence[Frame]:
     splits = root / 'splits.mat'
     if not splits.is_file():
         raise DataError(f'{splits} is missing: it tells which frames are for testing')
-    from scipy.io import loadmat
-
-    numbers = loadmat(splits)['testNdxs'].ravel()
+    numbers = read_mat(splits, 'testNdxs').ravel()
     return [
         Frame(f'{number:05d}', 'nyu', partial(_read, path, int(number) - 1), max_depth_m=10.0)
         for number in numbers
@@ -42,9 +40,12 @@ def _read(path: Path, index: int) -> Truth:
     """Read one frame; MATLAB stores columns first, so (3, W, H) and (W, H)."""
     import h5py
 
-    with h5py.File(path) as file:
-        rgb = file['images'][index].transpose(2, 1, 0)
-        depth_m = known(file['rawDepths'][index].T)
+    try:
+        with h5py.File(path) as file:
+            rgb = file['images'][index].transpose(2, 1, 0)
+            depth_m = known(file['rawDepths'][index].T)
+    except (KeyError, IndexError, ValueError, OSError) as error:
+        raise DataError(f'{path} has no whole frame {index + 1}: {error}') from error
     return Truth(
         rgb=np.ascontiguousarray(rgb[BORDER]),
         depth_m=outside_as_nan(depth_m, *EIGEN_CROP)[BORDER],

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from depth_pro_ros.evaluation.formats import floats, metres, read_png16
+from depth_pro_ros.evaluation.formats import metres, read_focal, read_mat, read_png16
 from depth_pro_ros.evaluation.frame import DataError, Frame, Truth
 from depth_pro_ros.images import read_picture
 
@@ -36,7 +36,8 @@ def find(root: Path) -> Sequence[Frame]:
     if split.is_file():
         samples = test_samples(data, split)
     else:
-        samples = sorted(path.parent for path in data.glob('**/intrinsics.txt'))
+        found = sorted(path.parent for path in data.glob('**/intrinsics.txt'))
+        samples = [path for path in found if path.name != 'fullres']  # the same at another size
     return [
         Frame(str(sample.relative_to(data)), 'sunrgbd', partial(_read, sample), max_depth_m=10.0)
         for sample in samples
@@ -45,9 +46,7 @@ def find(root: Path) -> Sequence[Frame]:
 
 def test_samples(data: Path, split: Path) -> list[Path]:
     """Read the test samples: their paths start with where the authors had them."""
-    from scipy.io import loadmat
-
-    paths = (str(cell[0]) for cell in loadmat(split)['alltest'].ravel())
+    paths = (str(cell[0]) for cell in read_mat(split, 'alltest').ravel())
     return [data / path.split('/SUNRGBD/', 1)[-1].strip('/') for path in paths]
 
 
@@ -56,7 +55,7 @@ def _read(sample: Path) -> Truth:
     if not images or not depths:
         raise DataError(f'{sample} lacks its picture or its depth')
     depth_m = metres(unrotate(read_png16(depths[0])), 1000.0)
-    return Truth(read_picture(images[0]), depth_m, floats(sample / 'intrinsics.txt')[0])
+    return Truth(read_picture(images[0]), depth_m, read_focal(sample / 'intrinsics.txt'))
 
 
 def unrotate(stored: NDArray[np.uint16]) -> NDArray[np.uint16]:
