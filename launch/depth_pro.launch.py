@@ -11,11 +11,11 @@ import yaml
 from launch import LaunchContext, LaunchDescription
 from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from launch.conditions import IfCondition
-from launch.substitutions import LaunchConfiguration
+from launch.substitutions import LaunchConfiguration, TextSubstitution
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 
-from depth_pro_ros.ros.launching import clock, scoped, shared
+from depth_pro_ros.ros.launching import cameras, clock, scoped, shared
 from depth_pro_ros.ros.parameters import constraints, specs
 
 TOPICS = {
@@ -82,18 +82,27 @@ def parameter_arguments() -> list[DeclareLaunchArgument]:
     return arguments
 
 
-def launch_type(default: object) -> object:
-    """Gives the type that an argument's text is read as."""
-    return list[type(default[0])] if isinstance(default, list) else type(default)
+def parameter_of(text: str, default: object) -> ParameterValue:
+    """Gives what an argument's text says, with the type of the default.
+
+    Of numbers in a list, too, whole ones are what people type.
+    """
+    kind: object = type(default)
+    if isinstance(default, list):
+        kind, values = list[type(default[0])], yaml.safe_load(text)
+        if kind == list[float] and isinstance(values, list):
+            text = str([float(each) if type(each) is int else each for each in values])
+    return ParameterValue(TextSubstitution(text=text), value_type=kind)
 
 
 def nodes(context: LaunchContext, given: set[str]) -> list[Node]:
     """Gives the node, with the parameters of the files and on top those given, and RViz."""
-    files = [LaunchConfiguration(name).perform(context) for name in ('preset', 'params_file')]
+    texts = context.launch_configurations
+    files = [texts['preset'], texts['params_file']]
     arguments = {
-        name: ParameterValue(LaunchConfiguration(name), value_type=launch_type(default))
+        name: parameter_of(texts[name], default)
         for name, (default, _) in specs().items()
-        if name in given
+        if name in given and (texts[name] or not isinstance(default, list))
     }
     return [
         Node(
@@ -115,7 +124,7 @@ def remappings(context: LaunchContext) -> list[tuple[str, str]]:
     topics['image/compressed'] = f'{topics["image"]}/compressed'
     return [
         (below + name, below + topic)
-        for camera in yaml.safe_load(LaunchConfiguration('cameras').perform(context))
+        for camera in cameras(context)
         for below in (f'{camera}/' if camera else '',)
         for name, topic in topics.items()
     ]
@@ -124,8 +133,8 @@ def remappings(context: LaunchContext) -> list[tuple[str, str]]:
 def rviz(context: LaunchContext) -> Node:
     """Gives RViz, with the absolute topics of its configuration moved to the first camera's."""
     config = shared('config', 'depth_pro.rviz')
-    cameras = yaml.safe_load(LaunchConfiguration('cameras').perform(context))
-    below = f'{cameras[0]}/' if any(cameras) else ''
+    first = cameras(context)[0]
+    below = f'{first}/' if first else ''
     outputs = ('depth/image_color', 'depth/image', 'points')
     return Node(
         condition=IfCondition(LaunchConfiguration('rviz')),

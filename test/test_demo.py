@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import cv2
 import pytest
@@ -25,6 +28,24 @@ def test_demo_writes_picture_cloud_and_table(tiny_weights, tmp_path):
     rows = [line.split() for line in done.stdout.splitlines() if ' to ' in line and 'px' in line]
     assert [row[0] for row in rows] == ['hotel_door', 'hotel_desk', 'hotel_window', 'hotel_bed']
     assert all(int(row[3]) >= 5 for row in rows)
+
+
+@pytest.mark.parametrize('number', [signal.SIGHUP, signal.SIGTERM, signal.SIGINT])
+def test_demo_takes_its_node_with_it(tiny_weights, tmp_path, number):
+    command = [sys.executable, '-m', 'depth_pro_ros.demo', '--weights', tiny_weights]
+    demo = subprocess.Popen(
+        [*command, '--output', tmp_path],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {'ROS_DISCOVERY_SERVER': '127.0.0.1:11811'},  # where there is none
+    )
+    assert 'hotel_door' in next(line for line in demo.stdout if 'answers at' in line)
+    children = Path(f'/proc/{demo.pid}/task/{demo.pid}/children').read_text().split()
+    demo.send_signal(number)
+    out, err = demo.communicate(timeout=60)
+    assert demo.returncode == 130 and 'Traceback' not in out + err
+    assert children and not any(Path('/proc', child).exists() for child in children)
 
 
 def test_demo_says_when_the_node_dies(tmp_path):

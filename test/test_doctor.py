@@ -309,11 +309,12 @@ def test_the_graph_knows_the_topics_of_the_node(tiny_weights, monkeypatch):
     pytest.importorskip('rclpy', reason='no ROS 2: neither sourced nor as wheels')
     from ros_helpers import running_node, wait_until
     from sensor_msgs.msg import Image
+    from std_srvs.srv import SetBool
 
     from depth_pro_ros.ros import graph
 
     monkeypatch.setattr(graph, 'SETTLE_S', 0.3)
-    with running_node(tiny_weights) as (node, _):
+    with running_node(tiny_weights) as (node, peer):
         found = {}
         for topic in (each.topic_name for each in node.publishers):
             for end in node.get_publishers_info_by_topic(topic):
@@ -326,6 +327,12 @@ def test_the_graph_knows_the_topics_of_the_node(tiny_weights, monkeypatch):
             lambda: '/depth_pro, ' in (checks := graph.check_graph())[0].found and checks
         )
         assert check.status == 'ok' and check.found.startswith('up: /depth_pro, /peer; no peer')
+        peer.call(SetBool, 'enable', data=False)
+        checks = wait_until(lambda: len(checks := graph.check_graph()) == 2 and checks)
+        assert (checks[1].status, checks[1].found) == (
+            'warn',
+            'our node is up, but takes no images',
+        )
     with peers(('publisher', Image, '/front/image', 5)):
         checks = wait_until(lambda: len(checks := graph.check_graph()) == 2 and checks)
     assert checks[-1].remedy == 'images are on /front/image: remap with image:=TOPIC'

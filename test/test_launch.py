@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
 
 pytest.importorskip('launch_ros', reason='no launch_ros: it comes with a ROS installation')
 
@@ -150,6 +151,16 @@ def test_several_cameras_take_every_argument():
 def test_a_consumer_of_one_camera_refuses_named_ones(name):
     with pytest.raises(RuntimeError, match='leave `cameras` out'):
         launched(name, cameras='[front]')
+
+
+def test_lists_are_taken_as_people_type_them():
+    typed = {'scan_pose': '[0, 0.1, 0, 1.57, -1.57, 0]', 'cameras': ''}
+    command = launched('depth_pro', **typed)['depth_pro'][1]
+    text = Path(command[command.index('--params-file') + 1]).read_text()
+    (given,) = yaml.safe_load(text).values()
+    assert given['ros__parameters'] == {'scan_pose': [0.0, 0.1, 0.0, 1.57, -1.57, 0.0]}
+    assert 'image:=image' in command
+    assert 'octomap_server' in launched('octomap', cameras='')
 
 
 def test_rviz_shows_the_first_camera():

@@ -26,6 +26,8 @@ from depth_pro_ros.ros.worker import Mailbox
 
 CAMERAS = {'front': (96, 64, 60.0), 'left': (64, 48, 45.0), 'rear': (48, 48, 30.0)}
 """Camera -> width, height, frames a second."""
+WANTED = {'front': (), 'rear': ('depth',)}
+"""Camera -> the outputs that somebody subscribes to."""
 INFERENCE_S = 0.03
 """Time of the stand-in: the cameras together want four times as many frames as there are."""
 
@@ -135,6 +137,22 @@ def test_names_locks_and_diagnostics_are_each_cameras_own(three_cameras):
     assert not response.success and 'learning, 1 estimates' in response.message
 
 
+def test_one_frame_of_each_camera_that_somebody_subscribes_to(tiny_weights):
+    with contexts(2) as (own, other):
+        node = make_node(own, tiny_weights, cameras=['front', 'rear'], warn_age_s=0.0)
+        peers = {name: Peer(other, wanted, camera=name) for name, wanted in WANTED.items()}
+        with spinning(node, *peers.values()):
+            wait_until(lambda: all(met(node, peers[name], WANTED[name], name) for name in peers))
+            for peer in peers.values():
+                peer.create_timer(0.1, lambda p=peer: p.image.publish(rgb_message(picture(32, 24))))
+            response = peers['rear'].call(Trigger, 'estimate_once')
+            assert (response.success, response.message) == (True, 'depth was published')
+            wait_until(lambda: peers['rear'].received['depth'])
+        node.close()
+        for peer in peers.values():
+            peer.destroy_node()
+
+
 def test_senders_take_turns_and_the_newest_item_of_each_wins():
     mailbox: Mailbox[str, int] = Mailbox()
     assert [mailbox.put('fast', 1), mailbox.put('slow', 2), mailbox.put('fast', 3)] == [0, 0, 1]
@@ -145,6 +163,7 @@ def test_senders_take_turns_and_the_newest_item_of_each_wins():
     mailbox.put('fast', 5)
     mailbox.put('slow', 6)
     assert mailbox.take() == ('slow', 6)
-    assert mailbox.clear() == {'fast': 5}
+    assert mailbox.replace('fast', 7) and not mailbox.replace('slow', 8)
+    assert mailbox.clear() == {'fast': 7}
     mailbox.close()
     assert mailbox.take() is None

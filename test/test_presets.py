@@ -35,11 +35,15 @@ def test_the_node_takes_every_value_and_none_is_a_default(consumer):
 
 def test_nav2_is_told_what_it_needs():
     layer = preset('nav2')['local_costmap']['local_costmap']['ros__parameters']['obstacle_layer']
-    source = layer[layer['observation_sources']]
-    assert source['topic'] == '/depth_pro/points' and source['data_type'] == 'PointCloud2'
-    assert source['max_obstacle_height'] > 0.0
+    marking, clearing = (layer[source] for source in layer['observation_sources'].split())
+    for source in (marking, clearing):
+        assert source['topic'] == '/depth_pro/points' and source['data_type'] == 'PointCloud2'
+        assert source['max_obstacle_height'] > 0.0
+    assert marking['marking'] and not marking['clearing']
+    assert clearing['clearing'] and not clearing['marking']
+    assert clearing['min_obstacle_height'] < 0.0 < marking['min_obstacle_height']
     depth = preset('nav2')['/**/depth_pro']['ros__parameters']['max_depth']
-    assert source['raytrace_max_range'] <= depth
+    assert clearing['raytrace_max_range'] <= depth
 
 
 def test_every_launch_file_compiles_and_names_topics_of_the_node(consumer):

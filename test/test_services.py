@@ -49,7 +49,7 @@ def test_a_disabled_node_ignores_images_until_it_is_enabled(tiny_weights):
 
 
 def test_one_frame_on_request(tiny_weights):
-    with running_node(tiny_weights, wanted=('depth',)) as (node, peer):
+    with running_node(tiny_weights, wanted=('depth',), max_rate_hz=0.01) as (node, peer):
         peer.call(SetBool, 'enable', data=False)
         wait_until(lambda: not peer.image.get_subscription_count())
         timer = peer.create_timer(0.1, lambda: peer.image.publish(rgb_message(picture(32, 24), 7)))
@@ -91,6 +91,23 @@ def test_one_frame_of_a_slow_network_is_waited_for(tiny_weights, monkeypatch):
         assert not future.done()
         go_on.set()
         assert wait_until(future.result).message == 'depth was published'
+
+
+def test_one_frame_of_a_disabled_node_is_the_newest_when_its_turn_comes(tiny_weights):
+    with running_node(tiny_weights, wanted=('depth',)) as (node, peer):
+        entered, go_on = slowed(node)
+        peer.image.publish(rgb_message(picture(32, 24), 1))
+        assert entered.wait(20.0)
+        peer.call(SetBool, 'enable', data=False)
+        future = ask_once(node, peer)
+        wait_until(peer.image.get_subscription_count)
+        for index in (2, 3):
+            peer.image.publish(rgb_message(picture(32, 24), index))
+            wait_until(lambda index=index: node.health.frames_in == index)
+        go_on.set()
+        assert wait_until(future.result).success
+        wait_until(lambda: peer.received['depth'])
+        assert [message.header for message in peer.received['depth']] == [header(3)]
 
 
 def test_the_network_is_not_asked_for_the_focal_length_while_it_is_locked(tiny_weights):

@@ -39,6 +39,8 @@ def main() -> int:
     parser.add_argument('--weights', default='small', help='as of the node (%(default)s)')
     parser.add_argument('--output', type=Path, default=Path('demo'), metavar='DIR')
     args = parser.parse_args()
+    for number in (signal.SIGHUP, signal.SIGTERM):  # as of a terminal that is closed
+        signal.signal(number, signal.default_int_handler)
     isolate()
     node = start_node(args.weights)
     try:
@@ -62,9 +64,11 @@ def isolate() -> None:
     os.environ['ROS_DOMAIN_ID'] = str(10 + os.getpid() % 90)
     stay_on_this_machine()
     profile = Path(__file__).parents[2] / 'config' / 'fastdds_large_messages.xml'
-    if profile.exists() and shutil.disk_usage('/dev/shm').free > SHARED_MEMORY_BYTES:
-        for name in ('FASTRTPS', 'FASTDDS'):  # the latter from Kilted on
-            os.environ.setdefault(f'{name}_DEFAULT_PROFILES_FILE', str(profile))
+    fits = profile.exists() and shutil.disk_usage('/dev/shm').free > SHARED_MEMORY_BYTES
+    for name in ('FASTRTPS', 'FASTDDS'):  # the latter from Kilted on
+        os.environ.pop(f'{name}_DEFAULT_PROFILES_FILE', None)  # that of a robot may lead to it
+        if fits:
+            os.environ[f'{name}_DEFAULT_PROFILES_FILE'] = str(profile)
 
 
 def start_node(weights: str) -> subprocess.Popen[bytes]:
@@ -88,13 +92,14 @@ def stop_node(node: subprocess.Popen[bytes]) -> int:
 def run(node: subprocess.Popen[bytes], output: Path) -> None:
     """Shows every photograph to the node and writes what it answered."""
     import rclpy
+    from rclpy.signals import SignalHandlerOptions
 
     from depth_pro_ros.demo import report
     from depth_pro_ros.demo.camera import ANSWERS, RATE_HZ, DemoCamera
 
     photos = [Path(__file__).parent / 'photos' / f'{name}.jpg' for name in PHOTOS]
     showings = []
-    rclpy.init()
+    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)  # Python's raise KeyboardInterrupt
     try:
         camera = DemoCamera()
 

@@ -25,15 +25,16 @@ def check_ros() -> tuple[Check, str | None]:
     attempt = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
     if attempt.returncode != 0:
         reason = (attempt.stderr.strip().splitlines() or ['it crashed'])[-1]
-        return Check('ROS 2', 'fail', f'rclpy does not work: {reason}', ros_remedy()), None
+        return Check('ROS 2', 'fail', f'rclpy does not work: {reason}', ros_remedy(reason)), None
     rmw = attempt.stdout.split()[-1]
     distro = os.environ.get('ROS_DISTRO') or wheels_distro()
     return Check('ROS 2', 'ok', f'{distro}, {rmw}'), rmw
 
 
-def ros_remedy() -> str:
+def ros_remedy(reason: str) -> str:
     """Say how to get a ROS that works."""
-    if chosen := os.environ.get('RMW_IMPLEMENTATION'):
+    chosen = os.environ.get('RMW_IMPLEMENTATION')
+    if chosen and 'rmw' in reason:
         return f'install {chosen}, or unset RMW_IMPLEMENTATION'
     if os.environ.get('ROS_DISTRO'):
         return (

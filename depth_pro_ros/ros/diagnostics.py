@@ -22,6 +22,8 @@ MEMORY_S = 10.0
 """How long a problem is reported after it was last seen."""
 LONGEST_MEMORY_S = 60.0
 """The same of what comes back less often, such as with every frame of a slow computer."""
+APART_S = 60.0
+"""Age of an image from which on clocks that differ are more likely than a delay."""
 MAX_PROBLEMS = 32
 """Causes that are kept, so that no peer can fill the memory with new ones."""
 
@@ -209,3 +211,10 @@ def rate(times: collections.deque[float], now: float) -> float:
 def milliseconds(times_s: collections.deque[float]) -> str:
     """Give the median of times in seconds as text in milliseconds."""
     return f'{statistics.median(times_s) * 1e3:.1f}' if times_s else '-'
+
+
+def clocks_apart(age_s: float) -> str:
+    """Give what is likely wrong with an image of such an age; nothing where it is merely late."""
+    if age_s <= APART_S:
+        return ''
+    return ': do the clocks differ? A bag or a simulation needs use_sim_time'

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 def stay_on_this_machine() -> None:
     """Keep this process's messages, and its children's, on this machine; before rclpy.init()."""
+    for elsewhere in ('ROS_DISCOVERY_SERVER', 'ROS_SUPER_CLIENT', 'ROS_STATIC_PEERS'):
+        os.environ.pop(elsewhere, None)
     if os.environ.get('ROS_DISTRO') == 'humble':
         os.environ['ROS_LOCALHOST_ONLY'] = '1'
     else:

@@ -147,12 +147,15 @@ def check_images(inputs: list[End], publishers: Endpoints, running: bool) -> lis
     """Say where images are, unless they come to the node already."""
     if any(publishers.get(end.topic) for end in inputs if end.kind in (IMAGE, COMPRESSED)):
         return []
+    wanted = ' or '.join(end.topic for end in inputs if end.kind in (IMAGE, COMPRESSED))
+    if not wanted:
+        remedy = f'`ros2 lifecycle get /{NODE}`: it must be active, and ~/enable must not be off'
+        return [Check('ROS graph', 'warn', 'our node is up, but takes no images', remedy)]
     images = sorted(
         topic
         for topic, infos in publishers.items()
         if any(each.topic_type in (IMAGE, COMPRESSED) and each.node_name != NODE for each in infos)
     )
     remedy = f'images are on {", ".join(images)}: remap with image:=TOPIC' if images else ''
-    wanted = ' or '.join(end.topic for end in inputs if end.kind in (IMAGE, COMPRESSED))
     found = f'nobody publishes images on {wanted}'
     return [Check('ROS graph', 'warn' if running else 'ok', found, remedy)]

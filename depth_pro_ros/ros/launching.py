@@ -54,7 +54,7 @@ def consumer(
     """
 
     def start(context: LaunchContext) -> list[Node]:
-        if any(yaml.safe_load(LaunchConfiguration('cameras', default='[]').perform(context))):
+        if any(cameras(context)):
             raise RuntimeError(
                 f'{name} takes the depth of one camera without a name: leave `cameras` out, or use '
                 f'multi_camera.launch.py and start {name} beside it for each camera'
@@ -74,6 +74,12 @@ def consumer(
         ]
 
     return OpaqueFunction(function=start)
+
+
+def cameras(context: LaunchContext) -> list[str]:
+    """Gives the names of the cameras; one empty name where the argument is absent or empty."""
+    given = LaunchConfiguration('cameras', default='').perform(context)
+    return yaml.safe_load(given) or ['']
 
 
 def clock(context: LaunchContext) -> dict[str, bool]:

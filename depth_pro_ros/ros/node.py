@@ -265,6 +265,8 @@ class DepthProNode(LifecycleNode):
     def _put(self, stream: CameraStream, frame: Frame) -> None:
         if self._control.takes(stream.name, frame) or self.enabled:
             stream.health.frame_in(replaced=self._mailbox.put(stream, frame))
+        elif self._mailbox.replace(stream, frame):  # one that was asked for, and waits
+            stream.health.frame_in(replaced=True)
 
     def _time_went_back(self, seconds: float) -> None:
         for stream in self.streams.values():
@@ -338,4 +340,4 @@ class DepthProNode(LifecycleNode):
 
     def _period_s(self) -> float:
         rate = self.parameters.max_rate_hz
-        return 1.0 / rate if rate > 0.0 else 0.0
+        return 1.0 / rate if rate > 0.0 and not self._control.is_asked else 0.0

@@ -141,8 +141,8 @@ class NodeParameters:
     )
     rectify: bool = _parameter(
         False,
-        'remove the lens distortion that camera_info tells of; false: the image stays as it is, and '
-        'of a topic with image_raw in its name K holds, of others P',
+        'remove the lens distortion that camera_info tells of; false: the image stays as it is, '
+        'and of a topic with image_raw in its name K holds, of others P',
     )
     depth_encoding: str = _parameter(
         '32FC1',

@@ -14,6 +14,7 @@ from std_srvs.srv import SetBool, Trigger
 
 from depth_pro_ros.calibration_file import save_calibration
 from depth_pro_ros.ros.lens import CALIBRATED
+from depth_pro_ros.ros.stream import UNWANTED
 
 if TYPE_CHECKING:
     from depth_pro_ros.ros.node import DepthProNode
@@ -37,6 +38,8 @@ class Once:
         self.unseen = set(cameras)
         """Those of which no frame came."""
         self.reasons: list[str] = []
+        self.wanted = False
+        """Whether somebody subscribes to any of them; that not all are wanted is no fault."""
         self.future: Any = Future()  # a generic class from Kilted on
 
 
@@ -105,9 +108,16 @@ class Services:
             self._node.subscribe()
         await once.future
         self._node.unsubscribe_if_disabled()
+        if not (once.reasons or once.wanted):
+            once.reasons.append(UNWANTED)
         response.success = not once.reasons
         response.message = '; '.join(once.reasons) or 'depth was published'
         return response
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether somebody waits for a frame."""
+        return self._once is not None
 
     def takes(self, camera: str, frame: Frame) -> bool:
         """Executor's thread: tell whether a camera's frame is one that is asked for."""
@@ -125,7 +135,8 @@ class Services:
             if once is None or camera not in once.waiting or frame.received_s < once.asked_s:
                 return
             once.waiting.discard(camera)
-            if reason:
+            once.wanted |= reason != UNWANTED
+            if reason and reason != UNWANTED:
                 once.reasons.append(f'{camera}: {reason}' if camera else reason)
             if not once.waiting:
                 self._finish(once)

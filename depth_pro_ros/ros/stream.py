@@ -20,7 +20,7 @@ from depth_pro_ros.ros import messages
 from depth_pro_ros.ros.anchors import KEPT, Measurement, Measurements, compare, nearest
 from depth_pro_ros.ros.answers import publish_depth
 from depth_pro_ros.ros.calibration import Calibration, View
-from depth_pro_ros.ros.diagnostics import Health
+from depth_pro_ros.ros.diagnostics import Health, clocks_apart
 from depth_pro_ros.ros.engine import Engine
 from depth_pro_ros.ros.lens import PER_FRAME, Lens
 from depth_pro_ros.ros.parameters import NodeParameters
@@ -37,9 +37,8 @@ EARLY_S = 1.0
 for the next tick, too."""
 INFO_COUNTS = ('auto', 'camera_info')
 """Values of `intrinsics` with which CameraInfo is looked at."""
-APART_S = 60.0
-"""Age of an image from which on clocks that differ are more likely than a delay."""
 OUTDATED = 'the node was stopped, or time went back'
+UNWANTED = 'nobody subscribes to an output'
 WITHOUT_DEPTH = {'info', 'picture'}
 """Outputs that need no depth where the focal length is known."""
 
@@ -197,7 +196,7 @@ class CameraStream:
         """
         wanted = self.topics.wanted()
         if not wanted:
-            return lambda on_wait: lambda: 'nobody subscribes to an output'
+            return lambda on_wait: lambda: UNWANTED
         if dropped := self._dropped(frame, parameters):
             return lambda on_wait: lambda: dropped
         started_s = time.monotonic()
@@ -238,8 +237,7 @@ class CameraStream:
             reason = OUTDATED
         elif 0.0 < parameters.max_age_s < age_s:
             reason = f'a frame of {age_s:.2f} s is dropped (max_age_s {parameters.max_age_s:g})'
-            if age_s > APART_S:
-                reason += ': do the clocks differ? A bag or a simulation needs use_sim_time'
+            reason += clocks_apart(age_s)
             self.warn('stale', reason)
         else:
             return None
@@ -375,7 +373,8 @@ class CameraStream:
         age_s, limit_s = self._age_s(header), parameters.warn_age_s
         self.health.frame_out(time.monotonic() - started_s, age_s)
         if 0.0 < limit_s < age_s:
-            self.warn('age', f'depth is {age_s:.2f} s old when published (limit {limit_s:g} s)')
+            told = f'depth is {age_s:.2f} s old when published (limit {limit_s:g} s)'
+            self.warn('age', told + clocks_apart(age_s))
 
     def _age_s(self, header: Header) -> float:
         return self._clock.now().nanoseconds * 1e-9 - messages.stamp_s(header)

@@ -47,6 +47,13 @@ class Mailbox(Generic[Key, Item]):
             self._changed.notify()
         return replaced
 
+    def replace(self, key: Key, item: Item) -> bool:
+        """Leave an item in the place of one that was still waiting, or not at all; tells which."""
+        with self._changed:
+            if key in self._items:
+                self._items[key] = item
+            return key in self._items
+
     def take(self) -> tuple[Key, Item] | None:
         """Wait for an item of the sender whose last turn is longest ago; None once closed."""
         with self._changed:
