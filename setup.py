@@ -39,7 +39,7 @@ setup(
         'numpy>=1.21',
         'pillow>=9.3',
         'safetensors>=0.4',
-        'timm>=1.0.9',
+        'timm>=1.0.21',
         'torch>=2.4',
         'tqdm>=4.57',
     ],
@@ -64,7 +64,7 @@ setup(
             'pytest',
             'ruff',
             'setuptools<80',
-            'transformers>=4.49',
+            'transformers>=4.56',
         ],
     },
     entry_points={

@@ -71,8 +71,11 @@ def intrinsics_for_image(
     p = info.p if info.p[0] != 0.0 else (*info.k[:3], 0.0, *info.k[3:6], 0.0, *info.k[6:], 0.0)
     if min(info.k[0], info.k[4], p[0], p[5]) <= 0.0:
         raise MessageError('camera_info has a focal length that is not positive')
-    if not 1e-2 * full_width <= p[0] <= 1e3 * full_width:
-        raise MessageError(f'camera_info has a focal length of {p[0]:g} px, which no camera has')
+    for focal_px in (info.k[0], info.k[4], p[0], p[5]):
+        if not 1e-2 * full_width <= focal_px <= 1e3 * full_width:
+            raise MessageError(
+                f'camera_info has a focal length of {focal_px:g} px, which no camera has'
+            )
 
     def scaled(fx: float, fy: float, cx: float, cy: float) -> Intrinsics:
         cx, cy = cx - region.x_offset, cy - region.y_offset

@@ -51,6 +51,10 @@ JPEG, JPEG_END = b'\xff\xd8', b'\xd9'
 JPEG_MARKER = re.compile(b'\xff([\xc0-\xcf\xd9-\xfe])')
 """Begins a segment of a told length, or is the end."""
 
+MOSAIC = re.compile(r'(bayer_(?:rggb|bggr|gbrg|grbg))(?:8|16); \w+ compressed ?$')
+"""Format of a CompressedImage that has the sensor's mosaic: a PNG, or a JPEG of ROS 1. After other
+pictures of a Bayer camera stands what they were converted to."""
+
 
 class MessageError(ValueError):
     """A message that cannot be used; the message says what is wrong with it."""
@@ -125,11 +129,15 @@ def rgb_from_compressed(msg: CompressedPicture) -> NDArray[np.uint8]:
     except (OSError, SyntaxError, ValueError) as error:
         raise MessageError(f"format '{short(msg.format)}': neither JPEG nor PNG data") from error
     check_size(*size)
-    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-    bgr = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if is_whole(data) else None
-    if bgr is None:
+    mosaic = MOSAIC.match(msg.format)
+    conversion = CHANNELS[f'{mosaic[1]}8' if mosaic else 'bgr8'][2]
+    assert conversion is not None
+    flags = cv2.IMREAD_GRAYSCALE if mosaic else cv2.IMREAD_COLOR
+    flags |= cv2.IMREAD_IGNORE_ORIENTATION
+    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if is_whole(data) else None
+    if pixels is None:
         raise MessageError(f'the {kind} data are cut off or damaged')
-    return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)
+    return np.asarray(cv2.cvtColor(pixels, conversion), np.uint8)
 
 
 def is_whole(data: bytes) -> bool:

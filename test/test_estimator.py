@@ -6,6 +6,7 @@ import logging
 import math
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -314,8 +315,11 @@ def test_gpu_agrees_with_the_cpu(tiny_weights):
 
 def test_fp32_on_a_gpu_is_exact(monkeypatch):
     monkeypatch.setattr(torch.backends.cudnn, 'allow_tf32', True)
+    # a module that pytest cannot set back
+    matmul = SimpleNamespace(allow_tf32=True)
+    monkeypatch.setattr(torch.backends.cuda, 'matmul', matmul)
     module.keep_exact(torch.device('cuda'), torch.float16)
     module.keep_exact(torch.device('cpu'), torch.float32)
-    assert torch.backends.cudnn.allow_tf32
+    assert torch.backends.cudnn.allow_tf32 and matmul.allow_tf32
     module.keep_exact(torch.device('cuda:1'), torch.float32)
-    assert not torch.backends.cudnn.allow_tf32
+    assert not torch.backends.cudnn.allow_tf32 and not matmul.allow_tf32

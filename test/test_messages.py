@@ -148,6 +148,20 @@ def test_compressed_pictures(suffix, grey):
     assert np.abs(found.astype(int) - expected.astype(int)).max() <= (6 if suffix == '.jpg' else 0)
 
 
+@pytest.mark.parametrize('encoding', sorted(name for name in CHANNELS if name.startswith('bayer')))
+@pytest.mark.parametrize('kind', ['png', 'jpeg'])
+def test_a_compressed_mosaic_has_colours(encoding, kind):
+    rgb = smooth_picture()
+    rows = encode(rgb, encoding)
+    pixels = rows.astype(np.uint16) * 257 if (encoding.endswith('16') and kind == 'png') else rows
+    data = as_bytes(cv2.imencode(f'.{kind}', pixels, [cv2.IMWRITE_JPEG_QUALITY, 100])[1])
+    stored = CompressedImage(format=f'{encoding}; {kind} compressed ', data=data)
+    difference = messages.rgb_from_compressed(stored)[2:-2, 2:-2].astype(int) - rgb[2:-2, 2:-2]
+    assert np.abs(difference).max() <= (8 if kind == 'png' else 20)
+    stored.format += 'mono8'  # it was converted before
+    assert np.ptp(messages.rgb_from_compressed(stored), axis=2).max() == 0
+
+
 def jpeg() -> bytes:
     return cv2.imencode('.jpg', picture(64, 48))[1].tobytes()
 
@@ -340,6 +354,7 @@ BAD_INFOS = {
     'no size': (calibrated(width=0, height=0), 'a size of 0x0'),
     'another shape': (calibrated(width=640, height=360), 'has another shape'),
     'negative': (calibrated(k=[-5.0, 0, 1, 0, 5, 1, 0, 0, 1]), 'not positive'),
+    'K of nothing': (calibrated(k=[1.0, 0, 0, 0, 1, 0, 0, 0, 1]), 'which no camera has'),
 }
 
 

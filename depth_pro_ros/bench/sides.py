@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import json
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -63,10 +62,8 @@ def transformers(setting: Setting) -> Run:
     import transformers as library
 
     target, dtype = choose_device(setting.device), PRECISIONS[setting.precision]
-    with tempfile.TemporaryDirectory() as folder:
-        write_transformers_model(Path(folder), load_network(setting.weights))
-        model = library.DepthProForDepthEstimation.from_pretrained(folder, dtype=dtype)
-        model = model.eval().to(target)
+    model = library.DepthProForDepthEstimation.from_pretrained(setting.weights, dtype=dtype)
+    model = model.eval().to(target)
     compile_forward(model, setting)
     side = 4 * model.config.patch_size
     processor = library.DepthProImageProcessor(size={'height': side, 'width': side})
@@ -89,14 +86,11 @@ def apple(setting: Setting) -> Run:
     import depth_pro
     from depth_pro.depth_pro import DEFAULT_MONODEPTH_CONFIG_DICT as DEFAULT
 
-    with tempfile.TemporaryDirectory() as folder:
-        checkpoint = str(Path(folder) / 'depth_pro.pt')
-        torch.save(load_network(setting.weights).state_dict(), checkpoint)
-        model, transform = depth_pro.create_model_and_transforms(
-            dataclasses.replace(DEFAULT, checkpoint_uri=checkpoint),
-            choose_device(setting.device),
-            PRECISIONS[setting.precision],
-        )
+    model, transform = depth_pro.create_model_and_transforms(
+        dataclasses.replace(DEFAULT, checkpoint_uri=str(setting.weights)),
+        choose_device(setting.device),
+        PRECISIONS[setting.precision],
+    )
     model = model.eval().to(PRECISIONS[setting.precision])  # it casts itself to fp16 only
     compile_forward(model, setting)
 
@@ -128,6 +122,17 @@ def installed_rivals(config: DepthProConfig) -> list[str]:
         return found
     official_like = config.scales == 3 and not config.share_vit and not config.antialias
     return [name for name in found if name == 'transformers' and official_like]
+
+
+def own_weights(side: str, weights: Path, folder: Path) -> Path:
+    """Give weights as a side reads them, written into an empty folder where that is not as ours."""
+    if side == 'transformers':
+        write_transformers_model(folder, load_network(weights))
+        return folder
+    if side == 'depth_pro':
+        torch.save(load_network(weights).state_dict(), folder / 'depth_pro.pt')
+        return folder / 'depth_pro.pt'
+    return weights
 
 
 def write_transformers_model(folder: Path, network: DepthPro) -> None:

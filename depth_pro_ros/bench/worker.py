@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import multiprocessing
+import tempfile
 import time
 from multiprocessing.connection import Connection
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -14,7 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from depth_pro_ros.bench.sides import SIDES, Setting
+from depth_pro_ros.bench.sides import SIDES, Setting, own_weights
 from depth_pro_ros.devices import choose_device, peak_memory_bytes
 
 
@@ -77,9 +79,11 @@ def serve(pipe: Connection, side: str, setting: Setting, rgb: NDArray[np.uint8])
     try:
         torch.backends.cudnn.allow_tf32 = False  # fp32 is the reference, and shall be that
         target = choose_device(setting.device)
-        began = time.perf_counter()
-        run = SIDES[side](setting)
-        loaded = time.perf_counter()
+        with tempfile.TemporaryDirectory() as folder:
+            weights = own_weights(side, setting.weights, Path(folder))
+            began = time.perf_counter()
+            run = SIDES[side](dataclasses.replace(setting, weights=weights))
+            loaded = time.perf_counter()
         # on a GPU ours records a CUDA graph the second time, and compiled sides do
         for _ in range(3 if setting.compile_mode or target.type == 'cuda' else 1):
             run(rgb)

@@ -25,6 +25,11 @@ FORMAT = 'depth_pro_ros'
 READ_AT_ONCE = 100
 """Tensors."""
 
+DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+"""That tensors of a file may have; integers and 8-bit floats want scales, which no network here
+takes."""
+NO_TENSORS = 'holds no plain dictionary of tensors in 16, 32 or 64 bits'
+
 OFFICIAL_TO_TRANSFORMERS = (
     (r'encoder\.(patch|image)_encoder\.', r'depth_pro.encoder.\1_encoder.model.'),
     (r'fov\.encoder\.0\.', r'fov_model.fov_encoder.model.'),
@@ -75,7 +80,6 @@ INSIDE_MODULES = (
 
 UNREADABLE = (
     safetensors.SafetensorError,
-    pickle.UnpicklingError,
     RuntimeError,
     AssertionError,
     EOFError,
@@ -120,14 +124,15 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], DepthProConfig | None]:
     with reading(path):
         if path.suffix == '.safetensors':
             tensors, metadata = read_safetensors(path)
-            return tensors, described(metadata)
-        tensors = torch.load(path, map_location='cpu', weights_only=True)
+            config = described(metadata)
+        else:
+            tensors, config = torch.load(path, map_location='cpu', weights_only=True), None
     if not isinstance(tensors, dict) or not all(
-        isinstance(name, str) and isinstance(value, Tensor) and value.is_floating_point()
+        isinstance(name, str) and isinstance(value, Tensor) and value.dtype in DTYPES
         for name, value in tensors.items()
     ):
-        raise CheckpointError(f'{path} holds no plain dictionary of tensors')
-    return tensors, None
+        raise CheckpointError(f'{path} {NO_TENSORS}')
+    return tensors, config
 
 
 @contextlib.contextmanager
@@ -137,6 +142,8 @@ def reading(path: Path) -> Iterator[None]:
         raise CheckpointError(f'no weights file {path}')
     try:
         yield
+    except pickle.UnpicklingError as error:  # torch advises to load it without looking
+        raise CheckpointError(f'{path} is damaged, or {NO_TENSORS}') from error
     except UNREADABLE as error:
         reason = (str(error) or 'it ends too early').splitlines()[0]
         raise CheckpointError(f'cannot read {path}: {reason}') from error

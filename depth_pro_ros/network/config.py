@@ -56,9 +56,9 @@ class DepthProConfig:
                 f'neck_dims[0] {self.neck_dims[0]} differs from decoder_dim {self.decoder_dim}'
             )
         first, second = self.intermediate_blocks
-        if not 0 <= first < second < self.vit_depth:
+        if not 0 <= first < second < self.vit_depth - 1:  # the last one is the answer
             raise ValueError(
-                f'intermediate_blocks {self.intermediate_blocks} must rise inside 0..vit_depth-1'
+                f'intermediate_blocks {self.intermediate_blocks} must rise inside 0..vit_depth-2'
             )
 
     @property
