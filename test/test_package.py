@@ -34,10 +34,31 @@ def test_every_photograph_has_a_source_and_a_licence():
         assert photo.name in readme and photo.name in notice, photo
 
 
-def test_an_environment_of_another_folder_is_made_anew(tmp_path, monkeypatch):
+@pytest.fixture
+def setup():
+    """Give the script that makes .venv, as a module."""
     spec = importlib.util.spec_from_file_location('setup_venv', ROOT / 'tools' / 'setup_venv.py')
-    setup = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(setup)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_what_the_system_has_wins_over_what_is_pinned(setup, tmp_path, monkeypatch):
+    monkeypatch.setattr(setup, 'VENV', tmp_path)
+    pinned = setup.constraints({})
+    assert pinned == ROOT / 'constraints.txt'
+    lines = pinned.read_text().splitlines()
+    kept = {'numpy': '1.26.4', 'torch': '2.8.0a0+nv25.08', 'torchvision': '0.23.0a0'}
+    found = setup.constraints(kept).read_text().splitlines()
+    assert {name: [x for x in found if x.partition('==')[0] == name] for name in kept} == {
+        name: [f'{name}=={version}'] for name, version in kept.items()
+    }
+    assert {x.partition('==')[0] for x in found} == {x.partition('==')[0] for x in lines}
+    old = setup.constraints({'numpy': '1.21.5'}).read_text()  # of Ubuntu 22.04
+    assert 'scipy==' not in old and 'torch==' in old
+
+
+def test_an_environment_of_another_folder_is_made_anew(setup, tmp_path, monkeypatch):
     here, there, moved, copied = (tmp_path / name / '.venv' for name in ('a', 'b', 'c', 'd'))
     for folder in (here, there):
         venv.create(folder, symlinks=True)

@@ -1,12 +1,14 @@
 """Makes .venv ready for make and for a user's shell; needs Python's standard library only.
 
 With a ROS installation sourced, the environment sees the system's packages and keeps its NumPy and
-OpenCV, which cv_bridge was built against. Without one, the ROS wheels of PyPI take its place.
+OpenCV, which cv_bridge was built against, and a PyTorch that was built for a GPU, as NVIDIA's for a
+Jetson. Without one, the ROS wheels of PyPI take its place.
 """
 
 from __future__ import annotations
 
 import hashlib
+import importlib.metadata
 import importlib.util
 import os
 import platform
@@ -34,6 +36,11 @@ APT_PACKAGES = {
     'libz.so.1': 'zlib1g',
 }
 
+GPU_TORCH = """
+import torch, torchvision
+assert torch.version.cuda and tuple(map(int, torch.__version__.split('.')[:2])) >= (2, 4)
+"""
+
 PROBE = """
 import torch, cv2, rclpy
 rclpy.init()
@@ -60,9 +67,9 @@ def main() -> None:
     extras = ['bag', 'evaluate', 'exr', 'train', 'test']
     if distro is None:
         extras += ['opencv', f'ros-{wheels}']
-    elif not imports('cv2'):
+    elif not runs('import cv2'):
         extras += ['opencv']
-    install(extras, constraints(keep_system_numpy=bool(distro)))
+    install(extras, constraints(kept_of_system() if distro else {}))
     probe()
     STAMP.write_text(stamp)
 
@@ -71,7 +78,7 @@ def sourced_ros() -> str | None:
     """Gives the name of the ROS distribution in this shell, or None without one."""
     distro = os.environ.get('ROS_DISTRO')
     # imported and not looked for: a Python of another version finds it, too, and cannot use it
-    if distro and not imports('rclpy', sys.executable):
+    if distro and not runs('import rclpy', sys.executable):
         system = '/usr/bin/python3'
         advice = (
             f'apt-get install ros-{distro}-rclpy'
@@ -141,28 +148,32 @@ def create_venv(system_site_packages: bool) -> None:
     builder.create(VENV)
 
 
-def imports(module: str, python: str | Path = PYTHON) -> bool:
-    """Tells whether a Python, that of .venv, can import a module."""
-    command = [python, '-c', f'import {module}']
-    return subprocess.run(command, stderr=subprocess.DEVNULL).returncode == 0
+def runs(code: str, python: str | Path = PYTHON) -> bool:
+    """Tells whether a Python, that of .venv, runs code without an error."""
+    return subprocess.run([python, '-c', code], stderr=subprocess.DEVNULL).returncode == 0
 
 
-def constraints(keep_system_numpy: bool) -> Path:
-    """Gives the constraints file to use: the system's NumPy wins over the pinned one."""
+def kept_of_system() -> dict[str, str]:
+    """Gives the versions of the system's packages that are to stay."""
+    names = ['numpy'] if importlib.util.find_spec('numpy') else []
+    if runs(GPU_TORCH, sys.executable):
+        names += ['torch', 'torchvision']
+    return {name: importlib.metadata.version(name) for name in names}
+
+
+def constraints(kept: dict[str, str]) -> Path:
+    """Gives the constraints file to use: the versions that are kept win over those pinned."""
     pinned = ROOT / 'constraints.txt'
-    spec = importlib.util.find_spec('numpy') if keep_system_numpy else None
-    if spec is None:
+    if not kept:
         return pinned
-    import numpy  # the system's
-
-    free = ['numpy']
-    if tuple(map(int, numpy.__version__.split('.')[:2])) < (1, 24):  # Ubuntu 22.04
-        free += ['matplotlib', 'onnx', 'scipy']  # those that are pinned want a newer one
+    free = {*kept}
+    if tuple(map(int, kept.get('numpy', '9.9').split('.')[:2])) < (1, 24):  # Ubuntu 22.04
+        free |= {'matplotlib', 'onnx', 'scipy'}  # those that are pinned want a newer one
     lines = [
         line for line in pinned.read_text().splitlines() if line.partition('==')[0] not in free
     ]
     merged = VENV / 'constraints.txt'
-    merged.write_text('\n'.join([*lines, f'numpy=={numpy.__version__}', '']))
+    merged.write_text('\n'.join([*lines, *map('=='.join, kept.items()), '']))
     return merged
 
 
