@@ -6,7 +6,6 @@ import contextlib
 import ctypes
 import functools
 import os
-import resource
 import time
 import weakref
 from collections.abc import Callable
@@ -22,6 +21,8 @@ THREADS = torch.get_num_threads()
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 """Of glibc's malloc.h."""
+
+CGROUP_LIMIT = Path('/sys/fs/cgroup/memory.max')
 
 MOST_PINNED_BYTES = 128 * 2**20
 """Of arrays in pinned memory that callers have, after which they get no more."""
@@ -94,6 +95,7 @@ def keep_exact(device: torch.device, dtype: torch.dtype) -> None:
     """Let fp32 on a GPU be fp32 in this process; cuDNN would take 10 bits of each mantissa."""
     if device.type == 'cuda' and dtype == torch.float32:
         torch.backends.cudnn.allow_tf32 = False
+        torch.backends.cuda.matmul.allow_tf32 = False  # which the environment may ask for
 
 
 class Transfers:
@@ -137,11 +139,21 @@ class Transfers:
         return lambda: np.asarray(tensor.cpu().numpy())
 
 
+def whole_memory_bytes() -> int:
+    """Give the memory of the machine, or of the container where that may use less."""
+    whole = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
+    if CGROUP_LIMIT.exists() and (limit := CGROUP_LIMIT.read_text().strip()).isdigit():
+        return min(whole, int(limit))
+    return whole
+
+
 def peak_memory_bytes(device: torch.device) -> int:
     """Give the most memory used so far: torch's on a GPU, the process's on a CPU."""
     if device.type == 'cuda':
         return torch.cuda.max_memory_allocated(device)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    # not getrusage's, which a process inherits from the one that started it
+    status = Path('/proc/self/status').read_text()
+    return int(status.partition('VmHWM:')[2].split()[0]) * 1024
 
 
 def leave_a_core() -> None:
@@ -155,6 +167,7 @@ def keep_memory() -> None:
 
     By default tensors of over 32 MiB go back to the system at once, and every page of the next one
     costs a fault: on a CPU 40 % of a training step, a tenth of a picture at the official size.
+    Of a thread that is not the main one it keeps what is up to 64 MiB.
     """
     with contextlib.suppress(OSError, AttributeError):  # a C library other than glibc
         library = ctypes.CDLL('libc.so.6')

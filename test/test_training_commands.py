@@ -17,7 +17,8 @@ from depth_pro_ros.commands import training as commands
 from depth_pro_ros.compressed_depth import encode_depth
 from depth_pro_ros.network import DepthPro, DepthProConfig
 from depth_pro_ros.network.checkpoint import load_network, read_record, save_network
-from depth_pro_ros.training import distil, furniture
+from depth_pro_ros.training import distil, furniture, survey
+from depth_pro_ros.training import train as training
 from depth_pro_ros.training.distil import label
 from depth_pro_ros.training.frames import collate
 from depth_pro_ros.training.measure import by_network, measure
@@ -100,8 +101,8 @@ def pictures(tmp_path):
 def test_a_student_comes_to_agree_with_its_teacher(tmp_path, pictures, miniature):
     teacher = lively_network(dataclasses.replace(MINIATURE, vit_depth=4))
     save_network(tmp_path / 'teacher.safetensors', teacher, {})
-    student = DepthPro(dataclasses.replace(MINIATURE, vit_depth=2))
-    take_over(student, teacher)  # its first half
+    student = DepthPro(MINIATURE)
+    take_over(student, teacher)  # all but its last block
     save_network(tmp_path / 'student.safetensors', student, {})
     output = tmp_path / 'out.safetensors'
     who = ['--teacher', str(tmp_path / 'teacher.safetensors'), '--images', str(pictures)]
@@ -145,6 +146,47 @@ def test_fine_tuning_on_a_folder_of_ones_own(tmp_path, miniature):
     before = measure(by_network(load_network(start).float()), held_out, MINIATURE)
     after = measure(by_network(load_network(output).float()), held_out, MINIATURE)
     assert after['abs_rel'] < 0.7 * before['abs_rel']
+
+
+def test_a_focal_length_is_given_to_frames_that_know_none(tmp_path, capsys):
+    entries = []
+    for name, fx in (('a', {}), ('b', {'fx': 80.0})):
+        cv2.imwrite(str(tmp_path / f'{name}.png'), np.zeros((60, 80, 3), np.uint8))
+        cv2.imwrite(str(tmp_path / f'{name}_d.png'), np.full((60, 80), 2000, np.uint16))
+        files = {'image': f'{name}.png', 'depth': f'{name}_d.png', 'depth_units_per_metre': 1000}
+        entries.append({'name': name, **files, **fx})
+    (tmp_path / 'frames.json').write_text(json.dumps({'frames': entries}))
+    assert len(list(open_frames(tmp_path).some())) == 1
+    assert 'a has no focal length: give --focal-px' in capsys.readouterr().out
+    found = [frame.fov_deg for frame in open_frames(tmp_path, focal_px=40.0).some()]
+    assert found == pytest.approx([90, 2 * np.degrees(np.arctan(0.5))])
+
+
+def test_one_frame_cannot_be_learned_from_and_held_out(tmp_path, miniature, capsys):
+    frame = Frame(np.zeros((48, 48, 3), np.uint8), np.full((48, 48), 2.0, np.float16), 60.0)
+    write_frames(tmp_path / 'one', [frame], {})
+    where = ['--data', str(tmp_path / 'one'), '--output', str(tmp_path / 'a.safetensors')]
+    how = ['--init', 'none', '--stage', '2', '--steps', '1', '--batch', '1']
+    assert cli.main(['train', *where, *how]) == 1
+    assert 'one cannot be both learned from and held out' in capsys.readouterr().err
+    assert cli.main(['train', *where, *how, '--held-out', str(tmp_path / 'one')]) == 0
+
+
+def test_a_larger_network_learns_from_larger_pictures(tmp_path, monkeypatch):
+    larger, found = dataclasses.replace(MINIATURE, tile_size=640), []
+    monkeypatch.setattr(commands, 'run_stages', lambda *given: found.append(given) or 0)
+    frame = Frame(np.zeros((700, 800, 3), np.uint8), np.full((700, 800), 2.0, np.float16), 60.0)
+    write_frames(tmp_path / 'frames', [frame] * 2, {})
+    weights, data = str(tmp_path / 'large.safetensors'), str(tmp_path / 'frames')
+    save_network(tmp_path / 'large.safetensors', DepthPro(larger), {})
+    save_network(tmp_path / 'teacher.safetensors', lively_network(MINIATURE), {})
+    output = ['--output', str(tmp_path / 'out.safetensors')]
+    held_out = ['--held-out', data]
+    assert cli.main(['train', '--init', weights, '--data', data, *held_out, *output]) == 0
+    teach = ['distil', '--teacher', str(tmp_path / 'teacher.safetensors'), '--student', weights]
+    assert cli.main([*teach, '--images', data, *held_out, *output]) == 0
+    for _, _, *parts, _ in found:
+        assert all(each[0].rgb.shape == (640, 731, 3) for each in parts)
 
 
 def test_bad_input_ends_in_one_line(tmp_path, capsys):
@@ -244,6 +286,21 @@ def test_a_bag_without_depth_or_focal_length_says_so(tmp_path):
     assert (open_frames(bag, focal_px=60)[0].depth_m == 1).all()
 
 
+def test_depth_of_another_view_is_refused(tmp_path):
+    image, depth = bag_helpers.raw_image(0), bag_helpers.raw_image(0, '32FC1')
+    topics = {
+        '/camera/image_raw': (bag_helpers.IMAGE, [(0, image)]),
+        '/camera/depth': (bag_helpers.IMAGE, [(0, depth)]),
+    }
+    for number, name in enumerate(['', 'camera_optical_frame', 'camera_depth_optical_frame']):
+        depth.header.frame_id = name
+        bag = bag_helpers.write_bag(tmp_path / str(number), topics)
+        if number < 2:
+            assert len(open_frames(bag, focal_px=60)) == 1
+    with pytest.raises(BagError, match='/camera/depth from camera_depth_optical_frame: record'):
+        open_frames(bag, focal_px=60)
+
+
 def test_a_calibration_that_does_not_fit_is_said_and_damaged_pictures_are_told_of(tmp_path, capsys):
     times_ns = [i * bag_helpers.PERIOD_NS for i in range(3)]
     images = [(time, bag_helpers.compressed_image(i)) for i, time in enumerate(times_ns)]
@@ -284,9 +341,22 @@ def test_a_teacher_labels_the_pictures_of_a_bag(tmp_path, depth_bag):
     assert np.isfinite(labels[5].depth_m).all()
 
 
+@pytest.mark.parametrize('prefers', [True, False])
+def test_a_teacher_answers_in_the_arithmetic_of_training(monkeypatch, prefers):
+    monkeypatch.setattr(training, 'cpu_prefers_bf16', lambda: prefers)
+    teacher, found = lively_network(MINIATURE), []
+    teacher.register_forward_hook(lambda *_: found.append(torch.is_autocast_enabled('cpu')))
+    answer = distil.answer(teacher, bag_helpers.picture(0))
+    looks = survey.look_around(teacher, lambda view, rng: bag_helpers.picture(0))
+    assert set(found) == {prefers and not torch.cuda.is_available()}
+    assert np.isfinite(answer.depth_m).all() and looks.dtype == np.float32
+
+
 def test_labelling_goes_on_where_it_was_cut_off(tmp_path, monkeypatch):
     pictures = [np.full((48, 64, 3), 40 * i, np.uint8) for i in range(5)]
     teacher, folder = lively_network(MINIATURE), tmp_path / 'labels'
+    with pytest.raises(ValueError, match='none of the pictures'):
+        label(teacher, [], folder, {'teacher': 'mistyped'})
 
     def cut_off():
         yield from pictures[:3]
@@ -296,7 +366,7 @@ def test_labelling_goes_on_where_it_was_cut_off(tmp_path, monkeypatch):
         label(teacher, cut_off(), folder, {'teacher': 'a'})
     asked = []
     known = distil.answer
-    monkeypatch.setattr(distil, 'answer', lambda t, rgb: asked.append(rgb) or known(t, rgb))
+    monkeypatch.setattr(distil, 'answer', lambda t, rgb, px: asked.append(rgb) or known(t, rgb, px))
     new = np.full((48, 64, 3), 250, np.uint8)  # shifts all others
     label(teacher, [new, *pictures], folder, {'teacher': 'a'})
     assert len(asked) == 3

@@ -1,15 +1,18 @@
 """Cropping, flipping and collating frames; camera geometry of the rendered views."""
 
 import dataclasses
+import runpy
 
 import numpy as np
 import pytest
 import torch
 from networks import MINIATURE
 
+from depth_pro_ros import devices
 from depth_pro_ros.estimator import DepthEstimator
 from depth_pro_ros.evaluation.frame import Truth
 from depth_pro_ros.network import DepthPro
+from depth_pro_ros.training import frames as frames_module
 from depth_pro_ros.training.camera_view import look, plausible, probe_depth, sample_view
 from depth_pro_ros.training.frames import (
     Frames,
@@ -60,14 +63,25 @@ def test_what_does_not_fit_into_memory_is_read_again(frame, monkeypatch):
     assert frames[0] is frames[0] is frame and len(read) == 3
 
 
+def test_what_a_container_may_use_bounds_what_is_kept(tmp_path, monkeypatch):
+    limit = tmp_path / 'memory.max'
+    monkeypatch.setattr(devices, 'CGROUP_LIMIT', limit)
+    found = {}
+    for text in ('max', '1000000000', '9' * 18):
+        limit.write_text(f'{text}\n')
+        found[text] = runpy.run_path(frames_module.__file__)['Frames'].room_bytes
+    assert found['1000000000'] == 500_000_000
+    assert found['max'] == found['9' * 18] > 500_000_000
+
+
 def test_a_slope_stays_one_whichever_side_is_enlarged():
     for height, width in ((230, 350), (745, 350), (384, 384)):
         slope = np.linspace(0.5, 1.5, width, dtype=np.float32)[None].repeat(height, 0)
-        found = resize_known(slope, 384)
+        found = resize_known(slope, (384, 384))
         steps = np.diff(found, axis=1)[:, 2:-2]
         assert found.shape == (384, 384) and steps.min() > 0.5 * steps.max()
     slope[100:110] = np.nan
-    assert np.isnan(resize_known(slope, 384)).mean() == pytest.approx(10 / 384, rel=0.05)
+    assert np.isnan(resize_known(slope, (384, 384))).mean() == pytest.approx(10 / 384, rel=0.05)
 
 
 @pytest.mark.parametrize('antialias', [True, False])
@@ -89,6 +103,26 @@ def test_larger_pictures_are_kept_smaller_in_their_shape():
         frame = training_frame(truth)
         assert frame.rgb.shape[:2] == frame.depth_m.shape == kept
         assert frame.fov_deg == pytest.approx(90)
+        assert training_frame(truth, 1536).rgb.shape[:2] == shape
+
+
+@pytest.mark.parametrize('edge', range(900, 906))
+def test_an_edge_stays_where_the_picture_has_it(edge):
+    near = np.arange(2048) < edge
+    rgb = np.where(near, 200, 0)[None, :, None].repeat(1536, 0).repeat(3, 2).astype(np.uint8)
+    depth_m = np.where(near, np.float32(1), np.float32(3))[None].repeat(1536, 0)
+    frame = training_frame(Truth(rgb, depth_m, 2048.0))
+    share = (1 / frame.depth_m.astype(float) - 1 / 3) / (2 / 3)
+    assert 683 * share.mean() == pytest.approx(683 * frame.rgb.mean() / 200, abs=0.01)
+
+
+def test_sparse_depth_is_not_thrown_away():
+    depth_m = np.full((1536, 1536), np.nan, np.float32)
+    depth_m[1::3, 1::3] = 2
+    for offset in range(3):
+        moved = np.roll(depth_m, offset, axis=(0, 1))
+        frame = training_frame(Truth(np.zeros((1536, 1536, 3), np.uint8), moved, 1536.0))
+        assert (frame.depth_m == 2).all() and not frame.exact
 
 
 def test_augmentation_is_deterministic(frame):

@@ -3,6 +3,8 @@
 import dataclasses
 import json
 import re
+import types
+import warnings
 
 import numpy as np
 import pytest
@@ -18,6 +20,7 @@ from depth_pro_ros.training import train as training
 from depth_pro_ros.training.frames import Batch, Frames, collate, resize_known
 from depth_pro_ros.training.losses import scale_shift_invariant_gradient_error
 from depth_pro_ros.training.measure import MEASURE_PX, by_constants, by_network, measure
+from depth_pro_ros.training.plot import plot_metrics, smooth
 from depth_pro_ros.training.rooms import Frame, write_frames
 from depth_pro_ros.training.sources import open_frames
 from depth_pro_ros.training.stages import Stage, trained_parameters
@@ -138,33 +141,44 @@ def test_edges_are_learned_at_more_scales_of_a_larger_answer():
         torch.testing.assert_close(found['ssi_mage'], expected)
 
 
-@pytest.mark.parametrize('cut_at', [2, 10])
-def test_interrupted_training_goes_on_to_the_same_weights(data, tmp_path, monkeypatch, cut_at):
+class Cut(Exception):
+    """Ends training as a crash does."""
+
+
+@pytest.mark.parametrize(
+    ('cut_at', 'error', 'save_seconds', 'lost'),
+    [
+        (2, Cut, 0, 1),
+        (10, Cut, 0, 2),
+        (3, KeyboardInterrupt, 120, 0),
+        (10, KeyboardInterrupt, 120, 0),
+    ],
+)
+def test_interrupted_training_goes_on_to_the_same_weights(
+    data, tmp_path, monkeypatch, cut_at, error, save_seconds, lost
+):
     torch.set_num_threads(1)
     short = (dataclasses.replace(STAGES[0], steps=8), STAGES[1])
-
-    class Cut(Exception):
-        pass
-
     calls = 0
 
-    def cut_short(*args):
+    def counted(*args):
         nonlocal calls
         calls += 1
-        if calls > cut_at:
-            raise Cut
+        if calls == cut_at + 1:
+            raise error
         return compute_loss(*args)
 
-    monkeypatch.setattr(training, 'SAVE_SECONDS', 0)
+    monkeypatch.setattr(training, 'SAVE_SECONDS', save_seconds)
     monkeypatch.setattr(training, 'LOG_STEPS', 2)
     straight = train(fresh_network(), data, data, tmp_path / 'a.safetensors', short)
     output = tmp_path / 'b.safetensors'
-    with monkeypatch.context() as patch, pytest.raises(Cut):
-        patch.setattr(training, 'compute_loss', cut_short)
+    monkeypatch.setattr(training, 'compute_loss', counted)
+    with pytest.raises(error):
         train(fresh_network(), data, data, output, short)
     with pytest.raises(ValueError, match='belongs to another command'):
         train(fresh_network(), data, data, output, short, seed=1)
     resumed = train(DepthPro(MINIATURE), data, data, output, short)
+    assert calls - 1 <= 11 + lost
     curves = [
         re.sub(r'"minutes": [\d.]+', '', (tmp_path / f'{name}.metrics.jsonl').read_text())
         for name in 'ab'
@@ -172,6 +186,110 @@ def test_interrupted_training_goes_on_to_the_same_weights(data, tmp_path, monkey
     assert curves[0] == curves[1]
     for name, tensor in straight.state_dict().items():
         torch.testing.assert_close(resumed.state_dict()[name], tensor, rtol=1e-5, atol=1e-7)
+
+
+def test_a_state_that_takes_long_to_write_is_written_less_often(data, tmp_path, monkeypatch):
+    clock_s, saves = [0], []
+
+    def slow_loss(*args):
+        clock_s[0] += 60
+        return compute_loss(*args)
+
+    def slow_write(path, write):
+        clock_s[0] += 40
+        saves.append(path)
+
+    monkeypatch.setattr(training, 'time', types.SimpleNamespace(monotonic=lambda: clock_s[0]))
+    monkeypatch.setattr(training, 'compute_loss', slow_loss)
+    monkeypatch.setattr(training, 'write_aside', slow_write)
+    stage = dataclasses.replace(STAGES[0], steps=20, batch=1)
+    train(fresh_network(), data, data, tmp_path / 'a.safetensors', [stage])
+    assert len(saves) == 4  # after steps 3, 17 and 20, and what was measured then
+
+
+@pytest.mark.parametrize('content', [b'', b'no state', None])
+def test_a_damaged_state_says_what_to_do(data, tmp_path, content):
+    state = tmp_path / 'a.state'
+    torch.save({'plan': {}, 'network': torch.zeros(10_000)}, state)
+    state.write_bytes(state.read_bytes()[:9000] if content is None else content)
+    with pytest.raises(ValueError, match=r'a\.state cannot be read .*: delete it to begin anew'):
+        train(fresh_network(), data, data, tmp_path / 'a.safetensors', STAGES)
+
+
+def test_batches_are_made_in_this_process_and_errors_come_through_unchanged(data, tmp_path):
+    asked = []
+
+    def read(index):
+        asked.append(index)
+        if len(asked) > len(data):  # all were read for the baselines
+            raise ImportError('no h5py')
+        return data[index]
+
+    frames = Frames([lambda i=i: read(i) for i in range(len(data))])
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(ImportError, match='^no h5py$'):
+        patch.setattr(Frames, 'room_bytes', 0)
+        train(fresh_network(), frames, data, tmp_path / 'a.safetensors', STAGES)
+    assert len(asked) == len(data) + 1
+
+
+def test_steps_that_nothing_can_be_learned_from_are_told_of(data, tmp_path, monkeypatch):
+    calls = 0
+
+    def sometimes(network, batch, stage):
+        nonlocal calls
+        calls += 1
+        loss, parts = compute_loss(network, batch, stage)
+        return (loss * np.nan if broken(calls) else loss), parts
+
+    monkeypatch.setattr(training, 'compute_loss', sometimes)
+    monkeypatch.setattr(training, 'MOST_SKIPPED', 5)
+    stage, output = dataclasses.replace(STAGES[0], steps=20, batch=1), tmp_path / 'a.safetensors'
+    broken = {3, 7, 8}.__contains__
+    network = train(fresh_network(), data, data, output, [stage])
+    assert all(tensor.isfinite().all() for tensor in network.state_dict().values())
+    lines = output.with_suffix('.metrics.jsonl').read_text().splitlines()
+    entries = [entry for line in lines if 'step' in (entry := json.loads(line))]
+    assert [entry['skipped'] for entry in entries] == [0.3, 0]
+    plot_metrics(output.with_suffix('.metrics.jsonl'), tmp_path / 'a.png')
+    np.testing.assert_allclose(smooth([np.nan, 1, np.inf, 2]), [np.nan, 1, 1, 1.1])
+    broken, calls = (lambda call: call > 3), 0
+    with pytest.raises(ValueError, match='nothing was learned in 5 steps in a row'):
+        train(fresh_network(), data, data, output, [stage])
+    assert calls == 8
+
+
+def test_frames_that_are_all_too_near_to_be_measured_can_be_learned_from(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    rgb, depth_m = rng.integers(0, 255, (48, 48, 3), np.uint8), np.full((48, 48), 0.1, np.float16)
+    frames = Frames([lambda: Frame(rgb, depth_m, 60.0)])
+    output, metrics = tmp_path / 'a.safetensors', tmp_path / 'a.metrics.jsonl'
+    stage = dataclasses.replace(STAGES[1], steps=10, batch=1)
+    train(fresh_network(), frames, frames, output, [stage])
+    assert 'not measured: no held-out depth is of 0.3 to 20 m' in capsys.readouterr().out
+    assert read_record(output)['stages'][0]['held_out'] == {}
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        plot_metrics(metrics, tmp_path / 'a.png')
+    unreadable = Frames([lambda: 1 / 0])
+    with pytest.raises(ValueError, match='none of the held-out frames can be read'):
+        train(fresh_network(), frames, unreadable, output, [stage])
+
+
+def test_what_no_frame_knows_is_guessed_without_a_warning(data):
+    def without_top(index):
+        depth_m = data[index].depth_m.copy()
+        depth_m[:12] = np.nan
+        return dataclasses.replace(data[index], depth_m=depth_m)
+
+    frames = Frames([lambda i=i: without_top(i) for i in range(8)])
+    batch = collate([data[0]], MINIATURE, MEASURE_PX)
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        c, _ = by_constants(frames)['mean map'](batch)
+    assert np.isfinite(c).all()
+    np.testing.assert_array_equal(c[:32], c[0, 0])
+    whole = by_constants(data)['mean map'](batch)[0]
+    np.testing.assert_allclose(c[40:], whole[40:], rtol=0.01)
 
 
 def test_the_blind_baselines_measure_as_they_should(data):
@@ -198,7 +316,7 @@ def test_an_answer_is_shrunk_as_its_target_is():
     network = Answer()
     picture, nothing = torch.zeros(1, 3, 8, 8, dtype=torch.uint8), torch.zeros(0)
     batch = Batch(picture, nothing, torch.zeros(1), torch.ones(1, dtype=torch.bool))
-    expected = resize_known(network.c[0, 0].detach().numpy(), MEASURE_PX)
+    expected = resize_known(network.c[0, 0].detach().numpy(), (MEASURE_PX, MEASURE_PX))
     np.testing.assert_allclose(by_network(network)(batch)[0], expected, rtol=1e-5)
 
 

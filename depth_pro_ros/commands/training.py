@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from depth_pro_ros.commands.options import positive, seed
 
@@ -80,7 +80,9 @@ def add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         'a folder with frames.json)',
     )
     parser.add_argument('--depth-topic', help='of a bag with several depth topics')
-    parser.add_argument('--focal-px', type=positive(float), help='of a bag without CameraInfo')
+    parser.add_argument(
+        '--focal-px', type=positive(float), help='of a bag without CameraInfo, or frames without fx'
+    )
     parser.add_argument(
         '--preset', help="small or large (default: that of --init's weights, else small)"
     )
@@ -170,7 +172,7 @@ def run_train(args: argparse.Namespace) -> int:
 
     from depth_pro_ros.training.frames import Frames
     from depth_pro_ros.training.panoramas import TRIPOD_M, open_panoramas
-    from depth_pro_ros.training.sources import open_frames
+    from depth_pro_ros.training.sources import SHORTER_PX, open_frames
     from depth_pro_ros.training.start import start_network
 
     check_training(args.output)
@@ -182,10 +184,11 @@ def run_train(args: argparse.Namespace) -> int:
         raise ValueError('--panoramas asks for --init with weights that know depth already')
     torch.manual_seed(args.seed)
     network = start_network(args.init, args.preset, args.tile_size)
-    of_bag = args.topic, args.depth_topic, args.focal_px, args.every
-    parts = [open_frames(path, *of_bag) for path in args.data]
+    shorter_px = max(SHORTER_PX, network.config.image_size)
+    how = args.topic, args.depth_topic, args.focal_px, args.every, shorter_px
+    parts = [open_frames(path, *how) for path in args.data]
     if args.held_out:
-        rest = [open_frames(args.held_out, *of_bag)]
+        rest = [open_frames(args.held_out, *how)]
     else:
         parts, rest = map(list, zip(*(part.hold_out() for part in parts), strict=True))
     origin = {'data': ' '.join(map(str, args.data)), 'init': args.init}
@@ -204,7 +207,7 @@ def run_distil(args: argparse.Namespace) -> int:
     import torch
 
     from depth_pro_ros.training.distil import label
-    from depth_pro_ros.training.sources import LABELS, open_frames, open_pictures
+    from depth_pro_ros.training.sources import LABELS, SHORTER_PX, open_frames, open_pictures
     from depth_pro_ros.training.start import start_network
 
     check_training(args.output)
@@ -212,13 +215,15 @@ def run_distil(args: argparse.Namespace) -> int:
     student = start_network(args.student)
     teacher, digest = load_teacher(args.teacher)
     labels = args.output.with_suffix(LABELS)
-    held_out = open_frames(args.held_out, args.topic, every=args.every) if args.held_out else None
+    shorter_px = max(SHORTER_PX, student.config.image_size)
+    how: dict[str, Any] = {'topic': args.topic, 'every': args.every, 'shorter_px': shorter_px}
+    held_out = open_frames(args.held_out, **how) if args.held_out else None
     pictures = open_pictures(args.images, args.topic, args.every)
     origin = {'teacher': digest, 'images': str(args.images.resolve())}
-    label(teacher, pictures, labels, {**origin, 'topic': args.topic, 'every': args.every})
+    label(teacher, pictures, labels, {**origin, **how}, shorter_px)
     del teacher
     origin |= given(args, 'student', 'held_out', 'topic', 'every')
-    frames = open_frames(labels)
+    frames = open_frames(labels, shorter_px=shorter_px)
     if held_out is None:
         frames, held_out = frames.hold_out()
     return run_stages(args, student, frames, held_out, origin)
@@ -270,6 +275,11 @@ def run_stages(
     from depth_pro_ros.training.stages import choose
     from depth_pro_ros.training.train import train
 
+    if not len(frames):
+        raise ValueError(
+            'no frame is left to learn from, as one cannot be both learned from and held out: '
+            'give more, or --held-out'
+        )
     tiles = network.config.tiles
     stages = choose(args.stage, args.steps, args.batch, args.rate, tiles, args.freeze_vit)
     train(network, frames, held_out, args.output, stages, args.seed, origin)

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
     from depth_pro_ros.network.pieces import Pieces
 
-CGROUP_LIMIT = Path('/sys/fs/cgroup/memory.max')
 GIB = 2**30
 LIVE_MAPS, LIVE_TOKENS = 5, 10
 """Maps of the decoder's finest level, and tokens of all tiles, that are alive at once at most."""
@@ -139,12 +138,12 @@ def needed_bytes(config: DepthProConfig, dtype: torch.dtype, pieces: Pieces) -> 
 
 def system_memory() -> tuple[int, int]:
     """Give the available and the whole memory of the machine, or of the container, in bytes."""
+    from depth_pro_ros.devices import whole_memory_bytes
+
     lines = Path('/proc/meminfo').read_text().splitlines()
-    kib = {name: int(rest.split()[0]) for name, _, rest in (line.partition(':') for line in lines)}
-    free, total = kib['MemAvailable'] * 1024, kib['MemTotal'] * 1024
-    if CGROUP_LIMIT.exists() and (limit := CGROUP_LIMIT.read_text().strip()).isdigit():
-        free, total = min(free, int(limit)), min(total, int(limit))
-    return free, total
+    available = next(line for line in lines if line.startswith('MemAvailable:'))
+    total = whole_memory_bytes()
+    return min(int(available.split()[1]) * 1024, total), total
 
 
 def gib(count: int) -> str:

@@ -95,4 +95,5 @@ def conv_float32(conv: nn.Module, x: Tensor) -> Tensor:
     """Apply a convolution in float32, or finer where x is, whatever its weights are."""
     assert isinstance(conv, nn.Conv2d) and conv.bias is not None
     dtype = torch.promote_types(x.dtype, torch.float32)
-    return F.conv2d(x.to(dtype), conv.weight.to(dtype), conv.bias.to(dtype))
+    with torch.autocast('cuda' if x.is_cuda else 'cpu', enabled=False):  # as training has it on
+        return F.conv2d(x.to(dtype), conv.weight.to(dtype), conv.bias.to(dtype))

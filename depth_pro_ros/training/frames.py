@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import NamedTuple
@@ -14,6 +13,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from depth_pro_ros.camera import focal_from_fov, fov_from_focal
+from depth_pro_ros.devices import whole_memory_bytes
 from depth_pro_ros.network import DepthProConfig, stretch
 from depth_pro_ros.training.rooms import Frame
 
@@ -47,7 +47,7 @@ class Frames:
     One that cannot be read is told of once, and left out.
     """
 
-    room_bytes = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') // 2
+    room_bytes = whole_memory_bytes() // 2
     """What all of them together may still keep."""
 
     def __init__(self, readers: Sequence[Callable[[], Frame]]) -> None:
@@ -72,7 +72,9 @@ class Frames:
                     return frame
                 Frames.room_bytes -= size_bytes
                 self._kept[index] = frame
-            except (RuntimeError, ValueError, OSError, EOFError, ArithmeticError) as error:
+            except ImportError:  # not this frame's fault, but that of all
+                raise
+            except Exception as error:
                 tqdm.write(f'left out: {error}')
                 self._kept[index] = None
         return self._kept[index]
@@ -156,7 +158,7 @@ def collate(frames: list[Frame], config: DepthProConfig, target_px: int) -> Batc
     """Stretch frames to the network's input, and their C to `target_px`."""
     images, targets = [], []
     for frame in frames:
-        targets.append(resize_known(canonical_inverse_depth(frame), target_px))
+        targets.append(resize_known(canonical_inverse_depth(frame), (target_px, target_px)))
         rgb = torch.from_numpy(np.require(frame.rgb, requirements=['C', 'W']))
         images.append(stretch(rgb.permute(2, 0, 1)[None], config))  # (1, 3, S, S)
     return Batch(
@@ -167,17 +169,17 @@ def collate(frames: list[Frame], config: DepthProConfig, target_px: int) -> Batc
     )
 
 
-def resize_known(c: np.ndarray, px: int) -> np.ndarray:
-    """Resize a map to (px, px): each pixel the mean of what is known below it, NaN for nothing."""
+def resize_known(c: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Resize a map to (width, height): each pixel the mean of what is known below it, or NaN."""
     height, width = c.shape
-    size = min(px, width), min(px, height)
+    smaller = min(size[0], width), min(size[1], height)
     known = np.isfinite(c)
     if known.all():
-        shrunk = cv2.resize(c, size, interpolation=cv2.INTER_AREA)
-        return cv2.resize(shrunk, (px, px), interpolation=cv2.INTER_LINEAR)
+        shrunk = cv2.resize(c, smaller, interpolation=cv2.INTER_AREA)
+        return cv2.resize(shrunk, size, interpolation=cv2.INTER_LINEAR)
     total, share = (
-        cv2.resize(part, size, interpolation=cv2.INTER_AREA)
+        cv2.resize(part, smaller, interpolation=cv2.INTER_AREA)
         for part in (np.where(known, c, 0), known.astype(np.float32))
     )
     mean = np.where(share > 1e-3, total / share.clip(1e-3), np.float32(np.nan))
-    return cv2.resize(mean, (px, px), interpolation=cv2.INTER_NEAREST)  # holes keep their size
+    return cv2.resize(mean, size, interpolation=cv2.INTER_NEAREST)  # holes keep their size

@@ -1,6 +1,7 @@
 """A picture of how a training run went."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -39,9 +40,10 @@ def plot_metrics(metrics: Path, picture: Path) -> None:
 
 
 def smooth(values: list[float]) -> np.ndarray:
-    """Give the exponential running mean, which begins at the first value."""
-    out, mean = [], values[0]
+    """Give the exponential running mean, which begins at the first value; NaN and Inf pass by."""
+    out, mean = [], math.nan
     for value in values:
-        mean = SMOOTH * mean + (1 - SMOOTH) * value
+        if math.isfinite(value):
+            mean = value if math.isnan(mean) else SMOOTH * mean + (1 - SMOOTH) * value
         out.append(mean)
     return np.array(out)

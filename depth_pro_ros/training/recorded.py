@@ -63,6 +63,7 @@ def bag_truths(
     """
     with open_bag(path) as bag:
         images, depths = choose_images(bag, topic), choose_depth(bag, depth_topic)
+        check_one_view(bag, images, depths)
         info = None if focal_px else calibration(bag, images[0].topic)
         partner = pairs(stamps(bag, images), stamps(bag, depths))
         if not partner:
@@ -120,6 +121,20 @@ def paired(
     except MessageError as error:
         raise BagError(f'{path}: {error}: give --focal-px') from error
     return Truth(rgb, depth_m, focal)
+
+
+def check_one_view(bag: Bag, images: Topic, depths: Topic) -> None:
+    """Raise BagError where depth is of another frame than the pictures.
+
+    Drivers put registered depth into that of the pictures, as depth_image_proc asks for it.
+    """
+    of_images, of_depths = (bag.first(topic).header.frame_id for topic in (images, depths))
+    if of_images and of_depths and of_images != of_depths:
+        raise BagError(
+            f'{bag.path}: {images[0].topic} is seen from {of_images}, but {depths[0].topic} from '
+            f'{of_depths}: record depth that is registered to the pictures, such as '
+            '/camera/aligned_depth_to_color/image_raw or /camera/depth_registered/image_raw'
+        )
 
 
 def calibration(bag: Bag, topic: str) -> Any:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from depth_pro_ros.network import DepthPro, stretch
 from depth_pro_ros.training.camera_view import View, look
 from depth_pro_ros.training.sphere import angles, directions
+from depth_pro_ros.training.train import autocast
 
 HEIGHT, WIDTH = 128, 256
 LOOKS, TILES_TOGETHER = 32, 8
@@ -79,7 +80,8 @@ def look_around(network: DepthPro, photograph: Photograph) -> NDArray[np.float32
         pictures = (torch.from_numpy(photograph(view, rng)) for view in views)
         images = [stretch(rgb.permute(2, 0, 1)[None], network.config) for rgb in pictures]
         inputs = torch.cat(images).to(device).float() / 127.5 - 1
-        answers = network(inputs, need_fov=False).inverse_depth[:, 0].float().cpu()
+        with autocast(device):
+            answers = network(inputs, need_fov=False).inverse_depth[:, 0].cpu()
         for number, (view, c) in enumerate(zip(views, answers.numpy(), strict=True), first):
             found[number] = seen_by(view, c, sphere)
     return found

@@ -1,8 +1,10 @@
 """The training loop: one linear pass through each stage, resumable at any step."""
 
+import itertools
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TextIO
@@ -10,36 +12,45 @@ from typing import Any, TextIO
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, IterableDataset
 from tqdm import tqdm
 
 from depth_pro_ros.devices import cpu_prefers_bf16, keep_memory, precision_name
 from depth_pro_ros.images import write_aside
-from depth_pro_ros.network import DepthPro
+from depth_pro_ros.network import DepthPro, DepthProConfig
 from depth_pro_ros.network.checkpoint import save_network
 from depth_pro_ros.training.frames import Batch, Frames, augment, collate
-from depth_pro_ros.training.measure import by_constants, by_network, measure
+from depth_pro_ros.training.measure import FAR_M, NEAR_M, by_constants, by_network, measure
 from depth_pro_ros.training.stages import STAGES, Stage, stage_losses, trained_parameters
 
 CLIP_NORM = 1.0
 EMA_DECAY = 0.998
+MOST_SKIPPED = 100
+"""Steps in a row whose gradients are not finite, after which training is given up."""
 SAVE_SECONDS, LOG_STEPS = 120, 10
+SAVE_RATIO = 20
+"""Between two saves there is at least so many times what the last one took."""
 
 
-class Batches(IterableDataset):
-    """Endless augmented batches; the one of a step depends on seed, stage and step alone."""
+def batches(
+    frames: Frames, stage: Stage, config: DepthProConfig, seed: int, first: int
+) -> Iterator[Batch]:
+    """Give endless augmented batches; the one of a step depends on seed, stage and step alone.
 
-    def __init__(self, frames: Frames, stage: Stage, network: DepthPro, seed: int, first: int):
-        self.frames, self.stage, self.seed, self.first = frames, stage, seed, first
-        self.config = network.config
+    A thread makes the next one meanwhile: a process would have frames of its own in memory, and
+    hand batches over through /dev/shm, which is small in a container.
+    """
+    number = list(STAGES).index(stage.name)
 
-    def __iter__(self) -> Iterator[Batch]:
-        step, number = self.first, list(STAGES).index(self.stage.name)
-        while True:
-            rng = np.random.default_rng([self.seed, number, step])
-            views = [augment(self.frames.draw(rng), rng) for _ in range(self.stage.batch)]
-            yield collate(views, self.config, self.config.answer_size)
-            step += 1
+    def draw(step: int) -> Batch:
+        rng = np.random.default_rng([seed, number, step])
+        views = [augment(frames.draw(rng), rng) for _ in range(stage.batch)]
+        return collate(views, config, config.answer_size)
+
+    with ThreadPoolExecutor(1) as thread:
+        waiting = thread.submit(draw, first)
+        for step in itertools.count(first + 1):
+            batch, waiting = waiting.result(), thread.submit(draw, step)
+            yield batch
 
 
 def train(
@@ -55,8 +66,9 @@ def train(
 
     held_out: frames of other rooms; measured after every stage, beside two blind baselines.
     origin: what else the record should tell, such as where data and first weights come from.
-    OUTPUT.metrics.jsonl grows by a line every ten steps, with their mean losses. A run that was
-    cut off goes on from OUTPUT.state, which a finished run removes. Raises ValueError.
+    OUTPUT.metrics.jsonl grows by a line every ten steps, with their mean losses and which share of
+    them was skipped. A run that was cut off goes on from OUTPUT.state, which a finished run
+    removes. Raises ValueError.
     """
     device = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
     keep_memory()
@@ -78,7 +90,10 @@ def train(
             log.truncate()  # what came after the state was saved comes again
         else:
             blind = by_constants(frames).items()
-            baselines = {name: measure(p, held_out, network.config) for name, p in blind}
+            found = {name: measure(p, held_out, network.config) for name, p in blind}
+            baselines = {name: figures for name, figures in found.items() if figures}
+            if not baselines:
+                tqdm.write(f'not measured: no held-out depth is of {NEAR_M} to {FAR_M:.0f} m')
             record = {**plan, 'stages': [], 'baselines': baselines}
             write_line(log, {'baselines': baselines})
         for number in range(saved.get('number', 0), len(stages)):
@@ -114,7 +129,10 @@ def train_stage(
     save: Callable[..., None],
     saved: dict[str, Any],
 ) -> None:
-    """Run one stage, from the saved step on; the network ends as the running average of itself."""
+    """Run one stage, from the saved step on; the network ends as the running average of itself.
+
+    What Ctrl-C ends is saved, unless it comes in the moment in which the weights change.
+    """
     encoder, others = trained_parameters(network, stage)
     optimizer = torch.optim.AdamW(
         [
@@ -125,40 +143,69 @@ def train_stage(
     )
     trained: list[Tensor] = [*encoder, *others]
     average = [p.detach().clone() for p in trained]
-    first = 0
+    done, recent = 0, list[dict[str, float]]()
     if 'optimizer' in saved:
         optimizer.load_state_dict(saved['optimizer'])
         average = [mean.to(p.device) for mean, p in zip(saved['average'], trained, strict=True)]
-        first = saved['step']
-    batches = DataLoader(
-        Batches(frames, stage, network, seed, first), batch_size=None, num_workers=1
-    )
-    last_save, recent = time.monotonic(), list[dict[str, float]]()
-    steps = tqdm(range(first, stage.steps), initial=first, total=stage.steps, desc=stage.name)
-    for step, batch in zip(steps, batches, strict=False):
-        for group in optimizer.param_groups:
-            group['lr'] = group['peak'] * schedule(step, stage.steps)
-        loss, parts = compute_loss(network, batch, stage)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(trained, CLIP_NORM)
-        if torch.isfinite(norm):
-            optimizer.step()
-        with torch.no_grad():
-            decay = min(EMA_DECAY, (step + 1) / (step + 10))
-            torch._foreach_lerp_(average, trained, 1 - decay)
-        recent.append({'loss': loss.item(), **parts})
-        if (step + 1) % LOG_STEPS == 0:
-            means = mean_losses(recent)
-            steps.set_postfix(loss=f'{means["loss"]:.3f}')
-            write_line(log, {'stage': stage.name, 'step': step + 1, **means})
-            recent.clear()
-        if time.monotonic() - last_save > SAVE_SECONDS:
-            save(step=step + 1, optimizer=optimizer.state_dict(), average=average)
-            last_save, recent = time.monotonic(), list[dict[str, float]]()
+        done, recent = saved['step'], saved['recent']
+
+    def save_steps() -> float:
+        """Save where the stage stands, and give the time to do that again."""
+        began = time.monotonic()
+        save(step=done, optimizer=optimizer.state_dict(), average=average, recent=recent)
+        ended = time.monotonic()
+        return ended + max(SAVE_SECONDS, SAVE_RATIO * (ended - began))
+
+    next_save, skipped = time.monotonic() + SAVE_SECONDS, 0
+    steps = tqdm(range(done, stage.steps), initial=done, total=stage.steps, desc=stage.name)
+    ahead = batches(frames, stage, network.config, seed, done)
+    try:
+        for step, batch in zip(steps, ahead, strict=False):
+            for group in optimizer.param_groups:
+                group['lr'] = group['peak'] * schedule(step, stage.steps)
+            optimizer.zero_grad(set_to_none=True)
+            losses = find_gradients(network, batch, stage, trained)
+            skipped = skipped + 1 if losses['skipped'] else 0
+            if skipped == MOST_SKIPPED:
+                raise ValueError(
+                    f'nothing was learned in {skipped} steps in a row, as their gradients were not '
+                    'finite: give a lower --rate'
+                )
+            done = 0  # as long as weights are half changed
+            if not skipped:
+                optimizer.step()
+            with torch.no_grad():
+                decay = min(EMA_DECAY, (step + 1) / (step + 10))
+                torch._foreach_lerp_(average, trained, 1 - decay)
+            recent.append(losses)
+            if (step + 1) % LOG_STEPS == 0:
+                means = mean_losses(recent)
+                steps.set_postfix(loss=f'{means["loss"]:.3f}', skipped=f'{means["skipped"]:.0%}')
+                write_line(log, {'stage': stage.name, 'step': step + 1, **means})
+                recent.clear()
+            done = step + 1
+            if time.monotonic() > next_save or done == stage.steps:
+                next_save = save_steps()
+    except KeyboardInterrupt:
+        if done:
+            save_steps()
+        raise
     with torch.no_grad():
         for parameter, mean in zip(trained, average, strict=True):
             parameter.copy_(mean)
+
+
+def find_gradients(
+    network: DepthPro, batch: Batch, stage: Stage, trained: Sequence[Tensor]
+) -> dict[str, float]:
+    """Give the losses of a batch, and leave their gradients, clipped, in the parameters.
+
+    skipped: 1 where these are not finite, which nothing can be learned from; else 0.
+    """
+    loss, parts = compute_loss(network, batch, stage)
+    loss.backward()
+    norm = torch.nn.utils.clip_grad_norm_(trained, CLIP_NORM)
+    return {'loss': loss.item(), **parts, 'skipped': float(not torch.isfinite(norm))}
 
 
 def mean_losses(recent: Sequence[dict[str, float]]) -> dict[str, float]:
@@ -171,16 +218,22 @@ def mean_losses(recent: Sequence[dict[str, float]]) -> dict[str, float]:
 def compute_loss(network: DepthPro, batch: Batch, stage: Stage) -> tuple[Tensor, dict[str, float]]:
     """Give the sum of the stage's losses, and each one's value; in bf16 where that is faster."""
     device = next(network.parameters()).device
-    batch, dtype = batch.to(device), training_dtype(device)
-    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=dtype == torch.bfloat16):
+    batch = batch.to(device)
+    with autocast(device):
         answer = network(batch.network_input(), need_fov=stage.learns_fov)
     parts = stage_losses(stage, answer, batch.inverse_depth, batch.fov_deg, batch.exact)
     return torch.stack(list(parts.values())).sum(), {n: part.item() for n, part in parts.items()}
 
 
 def training_dtype(device: torch.device) -> torch.dtype:
-    """Give the arithmetic of the network's products while it learns."""
+    """Give the arithmetic of the network's products while it learns, or teaches."""
     return torch.bfloat16 if device.type == 'cuda' or cpu_prefers_bf16() else torch.float32
+
+
+def autocast(device: torch.device) -> torch.autocast:
+    """Give the context in which a network of float32 computes in that arithmetic."""
+    enabled = training_dtype(device) == torch.bfloat16
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=enabled)
 
 
 def schedule(step: int, steps: int, warm_up: float = 0.04, decay: float = 0.35) -> float:
@@ -194,8 +247,13 @@ def load_state(path: Path, plan: dict[str, Any]) -> dict[str, Any]:
     """Read where a run stood, {} if there is nothing; ValueError where it was another run."""
     if not path.exists():
         return {}
-    state: dict[str, Any] = torch.load(path, weights_only=True, map_location='cpu')
-    if state['plan'] != plan:
+    try:
+        state: dict[str, Any] = torch.load(path, weights_only=True, map_location='cpu')
+        same = state['plan'] == plan
+    except Exception as error:  # torch has a dozen kinds for damage
+        told = f'{type(error).__name__}: {error}'.splitlines()[0]
+        raise ValueError(f'{path} cannot be read ({told}): delete it to begin anew') from error
+    if not same:
         raise ValueError(
             f'{path} belongs to another command; '
             'repeat that command to go on with it, or delete the file to begin anew'
