@@ -38,7 +38,7 @@ def folded(x: NDArray[np.float32], y: NDArray[np.float32]) -> NDArray[np.bool_]:
     There it shows again, mirrored, what it has shown nearer to the middle; farther out it may turn
     once more.
     """
-    with np.errstate(invalid='ignore'):  # what lies behind the camera is infinite
+    with np.errstate(invalid='ignore', over='ignore'):  # behind the camera it is infinite
         (x_down, x_along), (y_down, y_along) = np.gradient(x), np.gradient(y)
         plain = np.asarray(x_along * y_down > x_down * y_along, np.uint8)
     _, parts, figures, _ = cv2.connectedComponentsWithStats(plain, connectivity=4)

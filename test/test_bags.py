@@ -6,6 +6,7 @@ import dataclasses
 import sqlite3
 import statistics
 import struct
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -18,24 +19,31 @@ from bag_helpers import (
     OWN,
     PERIOD_NS,
     START_NS,
+    TF,
     WIDTH,
     camera_bag,
     camera_info,
     compressed_image,
+    make,
     picture,
     qos,
     raw_image,
     read_bag,
     read_connections,
     read_topic,
+    transform,
     types,
     write_bag,
 )
-from rosbags.interfaces import QosReliability
+from rosbags.interfaces import QosDurability, QosReliability
 from rosbags.rosbag2 import StoragePlugin, Writer
 
+from depth_pro_ros.bags.cameras import Camera
 from depth_pro_ros.bags.convert import convert_bag
 from depth_pro_ros.bags.options import BagError, BagOptions
+from depth_pro_ros.bags.outputs import output_bytes
+from depth_pro_ros.bags.reading import Message, is_latched, open_bag
+from depth_pro_ros.bags.survey import add_calibration, same_calibration, survey
 from depth_pro_ros.camera import limit_depth
 from depth_pro_ros.estimator import DepthEstimator
 from depth_pro_ros.ros.parameters import NodeParameters
@@ -85,6 +93,11 @@ def test_original_topics_stay_and_depth_joins_them(
     assert {topic: after[topic] for topic in before} == before
     old, new = read_connections(source), read_connections(output)
     assert {topic: new[topic] for topic in old} == old  # types, definitions, hashes, QoS
+    for topic in (DEPTH, DEPTH_INFO):
+        (offered,) = new[topic][-1]
+        assert offered.reliability == QosReliability.RELIABLE
+        assert offered.durability == QosDurability.VOLATILE
+    assert 'version: 8\n' in (output / 'metadata.yaml').read_text()  # which Humble plays
     suffix = {'mcap': '.mcap', 'sqlite3': '.db3'}[into]
     assert {path.name for path in output.iterdir()} == {'metadata.yaml', f'out{suffix}'}
 
@@ -185,10 +198,15 @@ def test_clouds_are_organized_and_lie_on_the_rays_of_their_camera_info(convert, 
         np.testing.assert_array_equal(points[..., 2], z)
         np.testing.assert_allclose(points[..., 0], (np.arange(0, 64, 3) - 30.5) / 60 * z, rtol=1e-5)
         np.testing.assert_array_equal(rows[..., 12:15], picture(index)[::3, ::3, ::-1])
+    size = len(depth.data) + len(cloud.data)
+    assert output_bytes(WIDTH, HEIGHT, BagOptions(points=True, cloud_stride=3)) == size
 
 
 def test_only_new_leaves_the_rest_out(convert, tmp_path):
-    output = convert(camera_bag(tmp_path / 'in'), only_new=True)
+    source = camera_bag(tmp_path / 'in')
+    with open_bag(source) as bag:
+        assert survey(bag, BagOptions(only_new=True)).copied_bytes == 0
+    output = convert(source, only_new=True)
     assert {topic: len(messages) for topic, messages in read_bag(output).items()} == {
         DEPTH: 6,
         DEPTH_INFO: 6,
@@ -211,6 +229,12 @@ def test_a_stretch_keeps_what_was_latched_before_it(convert, tmp_path):
     latched = read_bag(source)['/tf_static']
     start_ns = START_NS + 250_000_000
     assert found['/tf_static'] == [(start_ns, data) for _, data in latched]
+
+
+def test_tf_static_is_latched_whatever_its_qos(tmp_path):
+    topics = {topic: (TF, [(0, transform(0, 'camera'))]) for topic in ('/tf', '/robot/tf_static')}
+    with open_bag(write_bag(tmp_path / 'in', topics)) as bag:
+        assert [c.topic for c in bag.connections if is_latched(c)] == ['/robot/tf_static']
 
 
 def test_without_camera_info_one_focal_length_holds_for_the_whole_bag(convert, estimator, tmp_path):
@@ -248,17 +272,42 @@ def test_a_zoom_is_followed_by_the_stamp_of_camera_info(convert, tmp_path, late)
     assert focals == [60.0, 60.0, 90.0, 90.0]
 
 
-@pytest.mark.parametrize(('name', 'focal'), [('image_raw', 60.0), ('image_rect', 50.0)])
-def test_raw_images_have_the_focal_length_of_their_lens(convert, tmp_path, name, focal):
+def test_each_calibration_of_a_zoom_has_its_own_rectification():
+    infos = [camera_info(index, focal, (0.1,) * 5) for index, focal in enumerate((60.0, 90.0))]
+    camera = Camera('CameraInfo', infos)
+    first, second = (camera.view(picture(0), info.header.stamp, True).rgb for info in infos)
+    assert np.abs(first.astype(int) - second).max() > 10
+
+
+def test_calibrations_are_the_same_where_they_differ_in_the_header_alone():
+    info = camera_info(0)
+    assert same_calibration(info, camera_info(1))
+    changes = {key: getattr(info, key) + 1.0 for key in 'dkrp'}
+    changes['roi'] = make['sensor_msgs/msg/RegionOfInterest'](8, 0, 0, 0, False)
+    for key, value in changes.items():
+        assert not same_calibration(info, dataclasses.replace(info, **{key: value})), key
+
+
+def test_a_damaged_camera_info_is_passed_over():
+    infos: list = []
+    add_calibration(infos, Message(SimpleNamespace(msgtype=INFO), 0, b'damaged'))
+    assert not infos
+
+
+@pytest.mark.parametrize(
+    ('name', 'rectify', 'focal'),
+    [('image_raw', False, 60.0), ('image_raw', True, 50.0), ('image_rect', False, 50.0)],
+)
+def test_raw_images_have_the_focal_length_of_their_lens(convert, tmp_path, name, rectify, focal):
     info = camera_info(0, d=(-0.2, 0.05, 0.0, 0.0, 0.0))
     info.p[[0, 5]] = 50.0
     topics = {
         f'/camera/{name}': (IMAGE, [(0, raw_image(0))]),
         '/camera/camera_info': (INFO, [(0, info)]),
     }
-    output = convert(write_bag(tmp_path / 'in', topics))
+    output = convert(write_bag(tmp_path / 'in', topics), rectify=rectify)
     assert read_topic(output, DEPTH_INFO)[0].k[0] == focal
-    assert ('right in the middle' in convert.report.focal) == (name == 'image_raw')
+    assert ('right in the middle' in convert.report.focal) == (focal == 60.0)
 
 
 def test_an_uncalibrated_camera_info_counts_as_none(convert, tmp_path):

@@ -30,7 +30,11 @@ from limits import file_size_limit
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 
 from depth_pro_ros import cli
+from depth_pro_ros.bags.convert import convert_bag
+from depth_pro_ros.bags.jobs import find_jobs
+from depth_pro_ros.bags.options import BagError, BagOptions
 from depth_pro_ros.bags.writing import remove_unfinished
+from depth_pro_ros.estimator import OutOfMemoryError
 
 DEPTH = '/depth_pro/depth/image'
 
@@ -281,6 +285,29 @@ def test_a_folder_of_bags_goes_on_after_a_bad_one_and_skips_what_is_done(run, tm
         'c': 3,
     }
     assert (tmp_path / 'out' / 'a' / 'a.mcap').stat().st_mtime_ns == written
+
+
+def test_two_bags_of_one_name_are_refused(tmp_path):
+    (tmp_path / 'in' / 'a').mkdir(parents=True)
+    for name in ('a/metadata.yaml', 'a.mcap', 'b.mcap'):
+        (tmp_path / 'in' / name).touch()
+    with pytest.raises(BagError, match='has several bags named a: rename one'):
+        find_jobs(tmp_path / 'in', tmp_path / 'out')
+
+
+class Full:
+    """A network whose device has no memory left."""
+
+    def predict(self, rgb, focal_px=None):
+        raise OutOfMemoryError('the device has too little free memory')
+
+
+@pytest.mark.parametrize('info', [False, True], ids=['for the focal length', 'for depth'])
+def test_a_device_that_is_too_small_ends_in_one_message(tmp_path, info):
+    source = camera_bag(tmp_path / 'in', info=info)
+    with pytest.raises(BagError, match='in: the device has too little free memory'):
+        convert_bag(source, tmp_path / 'out', BagOptions(), Full, progress=False)
+    assert left(tmp_path) == {'in'}
 
 
 def test_an_output_inside_of_the_input_is_refused(run, tmp_path):

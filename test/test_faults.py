@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 
 pytest.importorskip('rclpy', reason='no ROS 2: neither sourced nor as wheels')
@@ -38,7 +39,7 @@ from test_node import answers
 from depth_pro_ros.ros import diagnostics, stream
 from depth_pro_ros.ros.messages import as_bytes
 
-NAN, INF = float('nan'), float('inf')
+NAN = float('nan')
 
 BAD_SIZES = {
     'one pixel': plain(width=1, height=1),
@@ -100,8 +101,6 @@ ODD = {
 """Images that are answered all the same, with their header."""
 
 ODD_INFOS = {name: info for name, (info, _) in BAD_INFOS.items()} | {
-    'distortion is NaN': calibrated(d=[NAN] * 5),
-    'rotation is infinite': calibrated(r=[INF] * 9),
     'focal length of 1e300': calibrated(k=[1e300, 0, 1, 0, 1e300, 1, 0, 0, 1], p=[0.0] * 12),
     'focal length of 1e-300': calibrated(k=[1e-300, 0, 1, 0, 1e-300, 1, 0, 0, 1], p=[0.0] * 12),
     'all zero': CameraInfo(),
@@ -378,6 +377,22 @@ def test_a_problem_of_every_frame_of_a_slow_computer_stays_in_sight(monkeypatch)
         health.problem('stale', 'old')
     now += LONGEST_MEMORY_S
     assert health.statuses()[0].message != 'old'
+    health.problem('stale', 'old')  # after a pause that is no reason to remember it as long
+    now += LONGEST_MEMORY_S + 1.0
+    assert health.statuses()[0].message != 'old'
+
+
+def test_a_problem_that_lasts_is_logged_now_and_then_and_may_become_an_error(monkeypatch):
+    from depth_pro_ros.ros.diagnostics import ERROR, MEMORY_S, WARN, Health
+
+    health, now = Health('node'), 0.0
+    monkeypatch.setattr('depth_pro_ros.ros.diagnostics.time.monotonic', lambda: now)
+    logged = []
+    for now in np.arange(0.0, 2.5 * MEMORY_S, 1.0):
+        if health.problem('input', 'bad', WARN if now < MEMORY_S else ERROR):
+            logged.append(now)
+        assert health.statuses()[0].level == (WARN if now < MEMORY_S else ERROR)
+    assert logged == [0.0, MEMORY_S + 1.0, 2 * MEMORY_S + 2.0]
 
 
 def test_a_pause_does_not_count_as_a_low_rate(monkeypatch):
@@ -394,6 +409,9 @@ def test_a_pause_does_not_count_as_a_low_rate(monkeypatch):
     values = {value.key: value.value for value in health.statuses()[0].values}
     assert values['input rate (Hz)'] == values['output rate (Hz)'] == '2.00'
     assert values['latency median (ms)'] == '100.0'
+    now += 10.0
+    values = {value.key: value.value for value in health.statuses()[0].values}
+    assert values['input rate (Hz)'] == '0.10'
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,11 @@ from ros_helpers import header, picture, rgb_message, running_node, wait_until
 from sensor_msgs.msg import CameraInfo
 from test_node import answers, depth_array
 
+from depth_pro_ros.camera import Intrinsics
 from depth_pro_ros.estimator import DepthEstimator
-from depth_pro_ros.focal import FocalSettings
+from depth_pro_ros.focal import FocalLock, FocalSettings
+from depth_pro_ros.ros.diagnostics import Health
+from depth_pro_ros.ros.lens import Lens
 from depth_pro_ros.ros.parameters import NodeParameters
 
 FRAMES = 60
@@ -149,6 +152,16 @@ def test_frames_that_check_a_calibration_are_averaged_like_all(tiny_weights, pat
         assert len(node.streams[''].lens.filter._logs) == len(frames)  # all were asked
     np.testing.assert_allclose(depths[0], predict(frames[0], 52.5).depth_m, rtol=1e-5)
     assert np.abs(depths[9] / predict(frames[9], 52.5).depth_m - 1).max() > 1e-3
+
+
+def test_the_lock_of_one_camera_is_not_known_of_another():
+    lens = Lens(Health('node'), print)
+    lens.use_camera('front', 64, 48)
+    lens.filter.lock = FocalLock(50.0, 0.01)
+    lens.tell(Intrinsics.from_focal(50.0, 64, 48), 'lock')
+    assert lens.known.camera.fx == 50.0
+    lens.use_camera('rear', 64, 48)
+    assert lens.known.camera is None
 
 
 @pytest.mark.skipif(

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
+import math
 import zlib
 
 import cv2
 import numpy as np
 import pytest
+from PIL import Image as Picture
 
 pytest.importorskip('sensor_msgs', reason='no ROS 2: neither sourced nor as wheels')
 
@@ -14,11 +17,12 @@ from ros_helpers import header, picture
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from depth_pro_ros.camera import Intrinsics, unproject
-from depth_pro_ros.camera_info import intrinsics_for_image, rectifier_for_image
+from depth_pro_ros.camera_info import intrinsics_for_image, is_raw, rectifier_for_image
 from depth_pro_ros.decoding import CHANNELS, MessageError
 from depth_pro_ros.point_cloud import ROWS
 from depth_pro_ros.ros import messages
 from depth_pro_ros.ros.messages import as_bytes
+from depth_pro_ros.scan import rotation
 
 WIDTH, HEIGHT = 26, 18
 CAMERA = Intrinsics(3, 2, 2.0, 4.0, 1.0, 0.0)
@@ -124,6 +128,12 @@ def test_rgb8_is_not_copied():
     assert np.shares_memory(messages.rgb_from_image(msg), np.frombuffer(msg.data, np.uint8))
 
 
+def test_the_last_row_needs_no_padding():
+    msg = image('rgb8', encode(smooth_picture(), 'rgb8'), padding=5)
+    msg.data = msg.data[:-5]
+    np.testing.assert_array_equal(messages.rgb_from_image(msg), smooth_picture())
+
+
 def test_cv_bridge_gives_the_same():
     cv_bridge = pytest.importorskip('cv_bridge', reason='no cv_bridge on this machine')
     for encoding in sorted(CHANNELS):
@@ -160,6 +170,14 @@ def test_a_compressed_mosaic_has_colours(encoding, kind):
     assert np.abs(difference).max() <= (8 if kind == 'png' else 20)
     stored.format += 'mono8'  # it was converted before
     assert np.ptp(messages.rgb_from_compressed(stored), axis=2).max() == 0
+
+
+def test_a_picture_stays_as_the_sensor_has_it():
+    exif, data = Picture.Exif(), io.BytesIO()
+    exif[0x0112] = 3  # orientation: upside down
+    Picture.fromarray(smooth_picture()).save(data, 'JPEG', quality=98, exif=exif)
+    found = messages.rgb_from_compressed(compressed(data.getvalue()))
+    assert np.abs(found.astype(int) - smooth_picture()).max() <= 6
 
 
 def jpeg() -> bytes:
@@ -210,6 +228,7 @@ BAD_IMAGES = {
     'unknown encoding': (plain(encoding='rgb565'), "encoding 'rgb565' is not supported"),
     'depth encoding': (plain(encoding='32FC1'), "encoding '32FC1' is not supported"),
     'odd nv12': (plain(encoding='nv12', height=17), 'is odd, which nv12 cannot be'),
+    'odd width of nv12': (plain(encoding='nv12', width=25), 'is odd, which nv12 cannot be'),
     'odd yuv422': (plain(encoding='yuv422', width=25), 'is odd, which yuv422 cannot be'),
     'wrong depth': (plain(encoding='rgb16'), 'is less than a row of 156 bytes'),
 }
@@ -311,6 +330,8 @@ def calibrated(**changes) -> CameraInfo:
 def test_camera_info_is_scaled_to_the_image():
     scaled = Intrinsics(320, 240, 250, 255, 159.75, 119.75)
     assert intrinsics_for_image(calibrated(), 320, 240) == (scaled, scaled)
+    raw, _ = intrinsics_for_image(calibrated(width=641, height=481), 320, 240)  # rounded
+    assert raw.fx == pytest.approx(500 * 320 / 641)
 
 
 def test_camera_info_of_the_same_size_is_kept_to_the_last_bit():
@@ -348,12 +369,33 @@ def test_where_the_model_of_a_lens_folds_back_nothing_is_seen():
     assert unseen[radius > 1 / np.sqrt(3 * 0.4) + 0.02].all()
 
 
+def test_a_camera_is_turned_as_its_calibration_says():
+    turn = rotation(0.0, math.radians(2.0), 0.0)  # to the rectified camera
+    info = calibrated(r=turn.ravel())
+    v, u = np.mgrid[:480, :640]
+    rays = np.stack([(u - 320) / 500, (v - 240) / 510, np.ones(u.shape)], -1) @ turn
+    where = rays[..., :2] / rays[..., 2:] * [500, 510] + [320, 240]
+    assert np.abs(where[240, 320] - [320, 240]).max() > 15
+    rectifier = rectifier_for_image(info, 640, 480)
+    assert np.abs(rectifier.maps[0] - where).max() < 1.1  # it is whole pixels
+    moved = calibrated(p=[500.0, 0, 330, 0, 0, 510.0, 240, 0, 0, 0, 1, 0])
+    assert [is_raw(each) for each in (info, moved, calibrated())] == [True, True, False]
+
+
 BAD_INFOS = {
     'NaN': (calibrated(k=[float('nan')] * 9), 'not finite'),
     'infinite': (calibrated(p=[float('inf')] * 12), 'not finite'),
+    'distortion is NaN': (calibrated(d=[float('nan')] * 5), 'not finite'),
+    'rotation is infinite': (calibrated(r=[float('inf')] * 9), 'not finite'),
     'no size': (calibrated(width=0, height=0), 'a size of 0x0'),
     'another shape': (calibrated(width=640, height=360), 'has another shape'),
+    'a little other shape': (calibrated(width=640, height=430), 'has another shape'),
     'negative': (calibrated(k=[-5.0, 0, 1, 0, 5, 1, 0, 0, 1]), 'not positive'),
+    'negative fy': (calibrated(k=[500.0, 0, 1, 0, -500, 1, 0, 0, 1]), 'not positive'),
+    'negative in P': (
+        calibrated(p=[500.0, 0, 1, 0, 0, -500, 1, 0, 0, 0, 1, 0]),
+        'not positive',
+    ),
     'K of nothing': (calibrated(k=[1.0, 0, 0, 0, 1, 0, 0, 0, 1]), 'which no camera has'),
 }
 

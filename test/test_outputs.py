@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import math
+from types import SimpleNamespace
+
 import cv2
 import numpy as np
 import pytest
 
 pytest.importorskip('rclpy', reason='no ROS 2: neither sourced nor as wheels')
 
-from ros_helpers import header, picture, rgb_message, running_node, wait_until
+import rclpy
+from ros_helpers import contexts, header, picture, rgb_message, running_node, wait_until
 from sensor_msgs.msg import LaserScan, Range
 from test_messages import calibrated
 from test_node import answers, cloud_arrays, depth_array
+from test_scale import CAMERA, floor_depth
 
 from depth_pro_ros.camera import Intrinsics
 from depth_pro_ros.compressed_depth import decode_depth
-from depth_pro_ros.ros.anchors import MAX_AGE_S, SILENCE_S, Measurements, nearest, refusal
-from depth_pro_ros.scale import LEAST
+from depth_pro_ros.estimator import DepthPrediction
+from depth_pro_ros.ros.anchors import SILENCE_S, Measurements, compare, nearest, refusal
+from depth_pro_ros.ros.diagnostics import Health
+from depth_pro_ros.ros.parameters import NodeParameters
+from depth_pro_ros.ros.stream import CameraStream, Frame
+from depth_pro_ros.scale import LEAST, ScaleError
 from depth_pro_ros.scan import depth_at_points, scan_points
 
 
@@ -107,6 +116,96 @@ def test_a_rangefinder_sets_the_scale_and_an_implausible_one_does_not(tiny_weigh
         assert anchor.factor == pytest.approx(before) and len(anchor._logs) < LEAST
 
 
+class Shown:
+    """The stream of a camera to which frames are shown, with answers of the network made up."""
+
+    def __init__(self, node) -> None:
+        self.stream = CameraStream(node, '', Health('node'))
+        self.stream.topics.wanted = lambda: {'depth'}
+        self.count = 0
+
+    def show(self, depth_m, network_px=120.0, info=None, frame_id='camera', range_m=None, **values):
+        """Show a picture, with parameters; gives what the network saw, and the picture."""
+        seen = []
+
+        def predict(rgb, known_px, **options):
+            seen.append(rgb)
+            estimated = None if known_px else network_px
+            return DepthPrediction(depth_m.copy(), known_px or network_px, 0.0, False, estimated)
+
+        self.count += 1
+        height, width = depth_m.shape
+        noise = np.random.default_rng(self.count).integers(-3, 4, (height, width, 3))
+        image = rgb_message((128 + noise).astype(np.uint8), self.count)
+        image.header.frame_id = frame_id
+        measured = range_m and Range(header=image.header, max_range=100.0, range=range_m)
+        frame = Frame(image, info, measured, 0.0, self.stream._generation)
+        prepared = self.stream.prepare(
+            frame, SimpleNamespace(predict=predict), NodeParameters(**values)
+        )
+        assert prepared(lambda: None)() is None
+        return seen[0], np.frombuffer(image.data, np.uint8).reshape(height, width, 3)
+
+    @property
+    def factor(self) -> float:
+        return float(self.stream.health._facts['scale factor'])
+
+    @property
+    def problems(self) -> set[str]:
+        return self.stream.health._problems.keys() - {'age'}
+
+
+@pytest.fixture
+def shown():
+    with contexts(1) as (context,):
+        node = rclpy.create_node('shown', context=context)
+        yield Shown(node)
+        node.destroy_node()
+
+
+def test_the_height_of_the_camera_sets_the_scale_until_a_relock(shown):
+    known = {'scale_anchor': 'height', 'camera_height_m': 1.0}
+    fixed = {'intrinsics': 'fixed', 'focal_px': CAMERA.fx, **known}
+    for _ in range(LEAST):
+        shown.show(floor_depth(1.3, 10.0), **fixed)
+    assert shown.factor == pytest.approx(1.0 / 1.3, rel=0.02) and not shown.problems
+    assert shown.stream.health._facts['focal length from'] == 'fixed'
+    shown.stream.lens.relock()
+    shown.show(floor_depth(1.3, 10.0), **fixed)
+    assert shown.factor == 1.0
+    shown.show(floor_depth(1.3, 10.0), intrinsics='fov', **known)
+    message = shown.stream.health._problems['scale focal length'].message
+    assert 'give a calibration on camera_info' in message
+
+
+def test_a_rangefinder_sets_the_scale_beside_a_focal_length_of_each_frame(shown):
+    values = {'scale_anchor': 'range', 'intrinsics': 'fov', 'focal_lock': False}
+    for index in range(LEAST):
+        shown.show(floor_depth(9.0, 0.0), 110.0 + 20.0 * (index % 2), range_m=10.0, **values)
+    assert shown.factor == 1.25  # of the wall at 8 m
+    shown.show(floor_depth(9.0, 0.0)[:96, :128], **values)
+    assert shown.factor == 1.0  # another size may be another part of what the lens sees
+
+
+def test_frames_of_two_cameras_are_not_averaged(shown):
+    flat = np.ones((48, 64), np.float32)
+    averaged = {'still_frames': 2, 'intrinsics': 'fixed', 'focal_px': 60.0}
+    same = [
+        np.array_equal(*shown.show(flat, frame_id=frame_id, **averaged))
+        for frame_id in ('front', 'front', 'rear')
+    ]
+    assert same == [True, False, True]
+
+
+@pytest.mark.parametrize(('topic', 'told'), [('image', True), ('image_rect', False)])
+def test_an_image_that_is_called_rectified_has_no_distortion(shown, topic, told):
+    shown.stream.topics.image = f'/camera/{topic}'
+    info = calibrated(d=[0.1] * 5)
+    info.header.frame_id = 'camera'
+    shown.show(np.ones((48, 64), np.float32), info=info, frame_id='/camera')  # tf takes it for one
+    assert shown.problems == ({'distortion'} if told else set())
+
+
 def test_a_laser_scan_sets_the_scale(tiny_weights):
     pose = [0.02, 0.01, 0.03, 1.5707963, -1.5707963, 0.0]
     with running_node(
@@ -150,7 +249,7 @@ def test_at_its_limits_a_rangefinder_saw_nothing(range_m, measured):
     found = Range(header=header(), min_range=0.1, max_range=4.0, range=range_m)
     image = rgb_message(picture(32, 24))
     assert (refusal(found, image) is None) == bool(measured)
-    image.header.stamp.sec += 1 + int(MAX_AGE_S)
+    image.header.stamp.nanosec += 300_000_000
     assert refusal(found, image)
 
 
@@ -200,3 +299,35 @@ def test_of_many_measurements_that_of_the_time_of_the_image_counts():
     image.header.stamp.nanosec += 499_000_000
     assert nearest(reversed(measured), image).range == 5.0
     assert nearest([], image) is None
+    blind, seen = (Range(header=header(5), max_range=4.0, range=value) for value in (4.0, 2.0))
+    image.header.stamp.nanosec = blind.header.stamp.nanosec
+    seen.header.stamp.nanosec += 100_000_000
+    assert nearest([blind, seen], image).range == 2.0
+
+
+@pytest.mark.parametrize(
+    ('kind', 'fov_deg', 'estimated_m'),
+    [
+        (Range.INFRARED, 8.0, 2.0),
+        (Range.INFRARED, 20.0, 9.0),
+        (Range.ULTRASOUND, 20.0, 2.0),  # the nearest echo
+    ],
+)
+def test_a_rangefinder_is_compared_with_what_its_cone_hits(kind, fov_deg, estimated_m):
+    depth = np.full((120, 160), 9.0, np.float32)
+    depth[50:70, 70:90] = 2.0
+    found = Range(radiation_type=kind, field_of_view=math.radians(fov_deg), range=3.0)
+    assert compare(found, depth, CAMERA, []) == (3.0, estimated_m)
+
+
+@pytest.mark.parametrize(('limits', 'beams'), [((1.0, 9.0), 99), ((3.0, 9.0), 0), ((1.0, 1.5), 0)])
+def test_beams_outside_of_the_limits_of_a_scan_do_not_count(limits, beams):
+    scan = LaserScan(ranges=[2.0] * 99, angle_min=-0.49, angle_increment=0.01)
+    scan.range_min, scan.range_max = limits
+    ahead = (0.0, 0.0, 0.0, math.pi / 2, -math.pi / 2, 0.0)
+    depth = np.full((120, 160), 2.0, np.float32)
+    if beams:
+        assert compare(scan, depth, CAMERA, ahead)[1] == 2.0
+    else:
+        with pytest.raises(ScaleError, match='^0 beams'):
+            compare(scan, depth, CAMERA, ahead)

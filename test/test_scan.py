@@ -67,10 +67,11 @@ def test_a_scan_tells_the_scale_of_a_slanted_wall(pose, factor):
 def test_what_the_camera_does_not_see_is_forgiven_by_the_median_or_too_little():
     pose = (0.0, 0.1, 0.0, *PARALLEL)
     depth = 0.8 * wall_depth()
-    depth[:, :40] = 0.9  # something that hides what a third of the beams hit
-    true, estimated = depth_at_points(points(pose), depth, CAMERA)
-    assert true / estimated == pytest.approx(1.25, rel=0.005)
-    depth[:, 50:] = np.inf
+    for wrong_m in (90.0, 0.9):  # a hole, and something that hides what a third of the beams hit
+        depth[:, :58] = wrong_m
+        true, estimated = depth_at_points(points(pose), depth, CAMERA)
+        assert true / estimated == pytest.approx(1.25, rel=0.005)
+    depth[:, 70:] = np.inf
     true, estimated = depth_at_points(points(pose), depth, CAMERA)
     assert true / estimated > 2.0  # nearly all are hidden now
     depth[:, 5:] = np.nan
@@ -81,7 +82,9 @@ def test_what_the_camera_does_not_see_is_forgiven_by_the_median_or_too_little():
         depth_at_points(points(backwards, wall_scan(pose)), wall_depth(), CAMERA)
 
 
-@pytest.mark.parametrize('ranges', [[], [math.nan] * 361, [math.inf] * 361, [1e30] * 361])
+@pytest.mark.parametrize(
+    'ranges', [[], [math.nan] * 361, [math.inf] * 361, [1e30] * 361, [0.01] * 361]
+)
 def test_beams_that_hit_nothing_are_no_points(ranges):
     pose = (0.0, 0.1, 0.0, *PARALLEL)
     found = scan_points(ranges, (-1.0, 0.01), (0.05, 30.0), pose)

@@ -18,6 +18,7 @@ from test_node import answers, set_parameters
 
 from depth_pro_ros.focal import FocalSettings
 from depth_pro_ros.ros import services
+from depth_pro_ros.ros.stream import Frame
 
 
 def locked(node, peer, rgb, index=0):
@@ -318,6 +319,8 @@ def test_whoever_waits_for_a_frame_hears_that_none_will_come(tiny_weights):
         go_on.set()
         wait_until(lambda: settled(node))
         future = ask_once(node, peer)
+        old = Frame(rgb_message(picture(32, 24)), None, None, node._control._once.asked_s - 0.1, 0)
+        assert not node._control.takes('', old)
         assert peer.call(SetBool, 'enable', data=False).success
         response = wait_until(future.result)
         assert (response.success, response.message) == (False, 'the node was disabled')

@@ -292,7 +292,7 @@ class CameraStream:
             edge_ratio=parameters.edge_ratio,
             on_wait=on_wait,
         )
-        if prediction.estimated_focal_px is not None and parameters.intrinsics != 'fixed':
+        if prediction.estimated_focal_px is not None:
             self.lens.learn(prediction.estimated_focal_px)
         camera = camera or Intrinsics.from_focal(prediction.focal_px, width, height)
         self.lens.tell(camera, source)
