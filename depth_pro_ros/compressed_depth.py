@@ -39,7 +39,7 @@ def encode_depth(depth: NDArray[np.float32] | NDArray[np.uint16]) -> bytes:
     b = 1.0 - a / far
     with np.errstate(divide='ignore', invalid='ignore'):
         stored = np.where(known, np.rint(a / depth.astype(np.float64) + b), 0.0)
-    return HEADER.pack(0, a, b) + _png(np.clip(stored, 0, LEVELS).astype(np.uint16))
+    return HEADER.pack(0, a, b) + _png(stored.astype(np.uint16))
 
 
 def decode_depth(data: bytes, encoding: str = '32FC1') -> NDArray[np.float32] | NDArray[np.uint16]:

@@ -18,7 +18,6 @@ def flying_pixels(depth_m: Tensor, ratio: float) -> Tensor:
         size = depth_m.shape[axis] - 1
         first, second = depth_m.narrow(axis, 0, size), depth_m.narrow(axis, 1, size)
         edge = (first >= ratio * second) | (second >= ratio * first)
-        edge &= torch.isfinite(first) | torch.isfinite(second)
         marked.narrow(axis, 0, size).logical_or_(edge)
         marked.narrow(axis, 1, size).logical_or_(edge)
     return marked & torch.isfinite(depth_m)

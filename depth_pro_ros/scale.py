@@ -134,9 +134,7 @@ def height_above_floor(depth_m: NDArray[np.float32], camera: Intrinsics) -> floa
     corners, normals = corners[lengths > 1e-9], normals[lengths > 1e-9]
     normals /= np.linalg.norm(normals, axis=1, keepdims=True)
     distances = (corners[:, 0] * normals).sum(axis=1)
-    upright = (np.abs(normals[:, 1]) >= math.cos(math.radians(MAX_SLOPE_DEG))) & (
-        np.abs(distances) > 1e-3
-    )
+    upright = np.abs(normals[:, 1]) >= math.cos(math.radians(MAX_SLOPE_DEG))
     if not upright.any():
         raise ScaleError('no floor is seen in the lower half of the image')
     normals, distances = normals[upright], distances[upright]

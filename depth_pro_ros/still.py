@@ -90,8 +90,6 @@ class StillAverage:
             for then in (self._usual, last)
         )
         self._steps.append(step)
-        if self._count < 2:
-            return False
         bound = DRIFT + 2.0 / math.sqrt(count)  # of few pixels by chance
         return behind > bound**2 * 0.5 * (1.0 + 1.0 / self._count) * max(self._steps)
 

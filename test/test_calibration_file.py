@@ -64,6 +64,16 @@ def test_no_link_beside_the_file_is_followed(tmp_path):
     assert victim.read_text() == 'mine' and path.stat().st_mode & 0o777 == 0o644
 
 
+def test_a_file_that_cannot_be_renamed_leaves_nothing(tmp_path, monkeypatch):
+    def refuse(source, target):
+        raise OSError(5, 'Input/output error')
+
+    monkeypatch.setattr('os.replace', refuse)
+    with pytest.raises(ValueError, match='cannot write .*front.yaml: Input/output error'):
+        save_calibration(tmp_path, 'front', CAMERA)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_home_that_is_not_there_is_said():
     with pytest.raises(ValueError, match='cannot find ~nobody_of_this_name'):
         save_calibration(Path('~nobody_of_this_name/calibrations'), 'front', CAMERA)

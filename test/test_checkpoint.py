@@ -174,11 +174,28 @@ def test_own_files_are_half_precision_and_keep_their_record(tmp_path):
     assert load_network(path).config == TINY_SHARED
 
 
+def test_a_full_disk_does_not_cost_the_file_before(tmp_path, monkeypatch):
+    path = tmp_path / 'own.safetensors'
+    path.write_text('before')
+
+    def fill(tensors, path, metadata):
+        path.write_text('half')
+        raise OSError(28, 'No space left on device')
+
+    monkeypatch.setattr('safetensors.torch.save_file', fill)
+    with pytest.raises(OSError, match='No space left'):
+        save_network(path, lively_network(TINY_SHARED), {})
+    assert path.read_text() == 'before'
+
+
 class Evil:
     """A pickle that would run code."""
 
+    def __init__(self, trace: Path) -> None:
+        self.trace = trace
+
     def __reduce__(self):
-        return (Path.touch, (Path('/tmp/depth_pro_ros_was_here'),))
+        return Path.touch, (self.trace,)
 
 
 @pytest.mark.parametrize(
@@ -188,7 +205,7 @@ class Evil:
 def test_what_is_no_checkpoint_is_refused(tmp_path, network, content, suffix):
     path = tmp_path / f'weights{suffix}'
     if content == 'evil':
-        path.write_bytes(pickle.dumps({'weight': Evil()}))
+        path.write_bytes(pickle.dumps({'weight': Evil(tmp_path / 'was here')}))
     elif content == 'list':
         torch.save([torch.zeros(3)], path)
     elif content == 'bytes':
@@ -208,7 +225,7 @@ def test_what_is_no_checkpoint_is_refused(tmp_path, network, content, suffix):
     with pytest.raises(CheckpointError, match=path.name) as error:
         load_network(path)
     assert '\n' not in str(error.value) and 'weights_only' not in str(error.value)
-    assert not Path('/tmp/depth_pro_ros_was_here').exists()
+    assert not (tmp_path / 'was here').exists()
 
 
 def test_an_unknown_configuration_entry_is_named():

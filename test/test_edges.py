@@ -47,10 +47,11 @@ def test_the_estimator_marks_them_where_asked():
 
 @pytest.mark.parametrize('ratio', [1.1, 1.25])
 @pytest.mark.parametrize('size', [(1280, 720), (600, 300), (200, 400)])
-def test_an_edge_of_the_network_is_one_in_a_larger_picture(size, ratio):
+@pytest.mark.parametrize('upright', [True, False])
+def test_an_edge_of_the_network_is_one_in_a_larger_picture(upright, size, ratio):
     estimator = DepthEstimator(lively_network(TINY_SHARED), torch.device('cpu'), torch.float32)
     canonical = torch.ones(1, 1, 256, 256)
-    canonical[..., 100:] = 1 / 1.3
+    (canonical if upright else canonical.mT)[..., 100:] = 1 / 1.3
     rgb = np.zeros((size[1], size[0], 3), np.uint8)
     depth = estimator._metric(canonical, None, rgb, float(size[0]), ratio)().depth_m
     known = depth[np.isfinite(depth)]

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from networks import TINY, TINY_SHARED, lively_network
+from networks import TINY_SHARED, lively_network
 
 from depth_pro_ros import devices as module
 from depth_pro_ros.estimator import DepthEstimator, OutOfMemoryError, metric_depth
@@ -37,8 +37,9 @@ def test_metric_step_of_the_paper():
 
 def test_inverse_depth_is_resized_not_depth():
     canonical = torch.tensor([[[[1.0, 3.0]] * 2]])
-    depth = metric_depth(canonical, focal_px=3.0, width=3, height=2)
-    torch.testing.assert_close(depth[0], torch.tensor([1.0, 1.0 / 2.0, 1.0 / 3.0]))
+    depth = metric_depth(canonical, focal_px=4.0, width=4, height=2)
+    # at -1/4, 1/4, 3/4 and 5/4 of the way between the centres of the two
+    torch.testing.assert_close(depth[0], 1.0 / torch.tensor([1.0, 1.5, 2.5, 3.0]))
 
 
 def test_extremes_of_inverse_depth():
@@ -101,12 +102,22 @@ def test_an_impossible_focal_length_is_refused(estimator, focal_px):
         estimator.predict(noise(32, 32), focal_px)
 
 
-def test_a_wild_field_of_view_stays_a_camera():
-    network = lively_network(TINY)
-    network.fov.head[-1].bias.fill_(-1000.0)
+@pytest.mark.parametrize(('answer', 'fov_deg'), [(-1000.0, 1.0), (1000.0, 170.0)])
+def test_a_wild_field_of_view_stays_a_camera(answer, fov_deg):
+    network = lively_network(TINY_SHARED)
+    network.fov.head[-1].bias.fill_(answer)
     prediction = DepthEstimator(network, torch.device('cpu'), torch.float32).predict(noise(32, 32))
-    assert 0.9 < prediction.fov_deg < 1.1
+    assert prediction.fov_deg == pytest.approx(fov_deg)
     assert np.isfinite(prediction.focal_px)
+
+
+@pytest.mark.parametrize(('part', 'focal_px'), [('head', None), ('head', 50.0), ('fov.head', None)])
+def test_an_answer_that_is_not_finite_is_an_error(part, focal_px):
+    network = lively_network(TINY_SHARED)
+    [*network.get_submodule(part).parameters()][-1].fill_(math.nan)  # a bias
+    broken = DepthEstimator(network, torch.device('cpu'), torch.float32)
+    with pytest.raises(ArithmeticError, match='not finite in fp32'):
+        broken.predict(noise(32, 32), focal_px)
 
 
 @pytest.mark.parametrize('precision', ['fp32', 'bf16'])

@@ -42,6 +42,7 @@ def test_a_lock_of_a_single_view_that_was_off_is_moved_once():
     fed(noisy(525.0, 20, spread=0.05, seed=2), lens)
     assert lens.refinements == 1 and lens.jumps == 0
     moved = lens.lock
+    assert lens.spread == moved.spread
     assert moved.focal_px == pytest.approx(525.0, rel=0.03)
     fed(noisy(525.0, 300, spread=0.05, seed=3), lens)
     assert lens.lock is moved
@@ -57,8 +58,9 @@ def test_a_third_of_wild_estimates_does_no_harm():
 
 def test_estimates_that_scatter_or_drift_do_not_lock():
     assert fed(noisy(525.0, 200, spread=0.2)).lock is None
-    drifting = 500.0 * np.exp(np.linspace(0.0, 0.6, 240))
-    assert fed(drifting).lock is None
+    lens = FocalFilter()
+    for focal_px in 500.0 * np.exp(np.linspace(0.0, 0.6, 240)):
+        assert fed([focal_px], lens).lock is None
 
 
 @pytest.mark.parametrize('learned', [12, 60], ids=['learning', 'locked'])
@@ -105,8 +107,10 @@ def test_another_camera_or_size_starts_anew():
     assert not lens.use_camera(('rear', 1280, 960))  # there was none to lose
     assert lens.lock is None and lens.count == 0
     fed([500.0] * 30, lens)
+    lens.observe(900.0, 1000.0)
     lens.relock()
-    assert lens.lock is None
+    lens.observe(500.0, 1003.0)
+    assert lens.lock is None and lens.count == 1
 
 
 def test_it_says_what_it_is_at():

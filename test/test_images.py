@@ -65,6 +65,23 @@ def test_a_jpeg_that_is_cut_off_is_said_and_what_phones_append_is_not(tmp_path, 
             images.read_picture(path)
 
 
+def test_a_png_is_read_back_and_one_that_is_cut_off_is_said(tmp_path, monkeypatch):
+    path = tmp_path / 'picture.png'
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    images.write_png(path, noise)
+    np.testing.assert_array_equal(np.asarray(Image.open(path)), noise)
+    whole = path.read_bytes()
+    for length in (len(whole) // 2, len(whole) - 12, len(whole) - 1):
+        assert not is_whole(whole[:length])
+        path.write_bytes(whole[:length])
+        with pytest.raises(images.ImageError, match='picture.png: (the file is cut|not a picture)'):
+            images.read_picture(path)
+    path.write_bytes(whole)
+    monkeypatch.setattr(images, 'is_whole', lambda data: False)
+    with pytest.raises(images.ImageError, match='the file is cut off'):  # whatever OpenCV reads
+        images.read_picture(path)
+
+
 def test_a_picture_with_too_many_pixels_is_said(tmp_path):
     path = tmp_path / 'bomb.png'
     data = bytearray(cv2.imencode('.png', np.zeros((8, 8, 3), np.uint8))[1].tobytes())

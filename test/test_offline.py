@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from depth_pro_ros.camera import fov_from_focal
-from depth_pro_ros.estimator import DepthPrediction
+from depth_pro_ros.camera import Intrinsics, fov_from_focal, unproject
+from depth_pro_ros.estimator import DepthPrediction, OutOfMemoryError
 from depth_pro_ros.images import ImageError, WriteError
 from depth_pro_ros.offline.clip import SAMPLES, samples, settle
 from depth_pro_ros.offline.estimate import estimate_files
@@ -25,6 +25,7 @@ from depth_pro_ros.offline.video import (
     count_frames,
     frame_rate,
     measure_video,
+    side_by_side,
     write_video,
 )
 
@@ -50,11 +51,13 @@ class Estimator:
 
 
 class Blind(Estimator):
-    """Gives no finite answer to a black picture."""
+    """Gives no answer to a black picture, by default as it is not finite."""
+
+    fault: Exception = ArithmeticError('the network gave values that are not finite')
 
     def predict(self, rgb, focal_px=None):
         if not rgb.any():
-            raise ArithmeticError('the network gave values that are not finite')
+            raise self.fault
         return super().predict(rgb, focal_px)
 
 
@@ -198,8 +201,11 @@ def test_exif_wins_over_the_focal_length_of_the_sequence(tmp_path):
     for index in range(5):
         more = {'exif': exif} if index == 2 else {}
         picture(tmp_path / 'in' / f'f{index}.jpg', brightness=20 * index, **more)
-    settings = Settings('w', formats=('npz',))
+    settings = Settings('w', formats=('npz', 'png'))
     estimate(Estimator(), [tmp_path / 'in'], tmp_path / 'out', settings)
+    paths = [tmp_path / 'out' / f'f{index}_depth.png' for index in (0, 2)]
+    one, other = (cv2.imread(str(path))[:, :32] for path in paths)
+    assert cv2.absdiff(one, other).max() > 100  # in metres, as they are of one sequence
     exif_px = 28 * 40 / np.hypot(36, 24)
     found = focals(tmp_path / 'out')
     assert found[2] == pytest.approx(exif_px)
@@ -231,6 +237,9 @@ def test_a_run_that_was_cut_off_goes_on(folder, tmp_path):
     learned = Estimator(weights_stamp='trained again since')
     estimate(learned, [folder], out, Settings('other', formats=('npz', 'png')))
     assert len(learned.focals) == 6 + 6
+    learned.precision = 'bf16'
+    estimate(learned, [folder], out, Settings('other', formats=('npz', 'png')))
+    assert len(learned.focals) == 2 * (6 + 6)
 
 
 def test_files_of_other_settings_are_never_taken_for_finished(tmp_path):
@@ -283,6 +292,30 @@ def test_a_picture_that_was_done_alone_joins_its_sequence(folder, tmp_path):
     assert focals(out) == [90.0] * 5
 
 
+def test_halves_of_a_sequence_that_were_done_apart_get_one_focal_length(folder, tmp_path):
+    out, settings = tmp_path / 'out', Settings('w', formats=('npz',))
+    for part in ((0, 1), (2, 3)):
+        estimate(Estimator(), [folder / f'f{index}.png' for index in part], out, settings)
+    assert focals(out) == [60.0, 60.0, 100.0, 100.0]
+    estimate(Estimator(), [folder], out, settings)
+    assert focals(out) == [60.0] * 5
+
+
+def test_a_record_goes_before_the_first_of_its_files_is_replaced(tmp_path):
+    picture(tmp_path / 'a.png')
+    out = tmp_path / 'out'
+
+    def run(focal_px, *formats):
+        settings = Settings('w', focal_px=focal_px, formats=formats)
+        return estimate(Estimator(), [tmp_path / 'a.png'], out, settings)
+
+    run(90.0, 'npz')
+    (out / 'a_mm.png').mkdir()
+    assert 'cannot write' in run(80.0, 'npz', 'png16')[0] and focals(out) == [80.0]
+    run(90.0, 'npz')
+    assert focals(out) == [90.0]
+
+
 @pytest.mark.parametrize('per_frame', [False, True])
 def test_a_video_keeps_its_frames_and_its_focal_length(tmp_path, per_frame):
     make_video(tmp_path / 'clip.avi')
@@ -305,41 +338,76 @@ def test_a_video_keeps_its_frames_and_its_focal_length(tmp_path, per_frame):
     assert (camera['width'], camera['cx'], camera['frames']) == (48, 23.5, 9)
     assert json.loads((out / 'clip' / '000008.json').read_text())['fx'] == found[8]
     assert not list(out.glob('.*'))
+    for lost in (out / 'clip' / '000003.npz', out / 'clip_depth.mp4'):
+        lost.unlink()
+        assert estimate(Estimator(), [tmp_path / 'clip.avi'], out, settings) == []
+        assert lost.is_file()
+
+
+def test_videos_are_read_and_written_in_rgb(tmp_path):
+    class Watching(Estimator):
+        def predict(self, rgb, focal_px=None):
+            assert rgb[..., 0].min() > 150 > 50 > rgb[..., 2].max()
+            return super().predict(rgb, focal_px)
+
+    make_video(tmp_path / 'clip.avi', 2, draw=lambda _: np.full((32, 48, 3), (0, 0, 200), np.uint8))
+    assert estimate(Watching(), [tmp_path / 'clip.avi'], tmp_path, Settings('w')) == []
+    bgr = cv2.VideoCapture(str(tmp_path / 'clip_depth.mp4')).read()[1][:, :48]
+    assert bgr[..., 2].mean() > 150 > 50 > bgr[..., 0].mean()
+
+
+@pytest.mark.parametrize(
+    ('size', 'pane'), [((47, 33), (48, 32)), ((2000, 1001), (1280, 640)), ((300, 1), (300, 2))]
+)
+def test_the_panes_of_a_video_have_even_sides_and_are_not_too_large(size, pane):
+    rgb, depth_m = np.zeros((*size[::-1], 3), np.uint8), np.ones(size[::-1], np.float32)
+    assert side_by_side(rgb, depth_m, (1.0, 2.0)).shape == (pane[1], 2 * pane[0] + 90, 3)
 
 
 def test_a_video_that_was_cut_off_goes_on_with_the_same_focal_length(tmp_path):
     make_video(tmp_path / 'clip.avi')
-    out = tmp_path / 'out'
+    out, settings = tmp_path / 'out', Settings('w', formats=('npz',))
     with pytest.raises(KeyboardInterrupt):
-        estimate(Estimator(9 + 4), [tmp_path / 'clip.avi'], out, Settings('w'))
+        estimate(Estimator(9 + 4), [tmp_path / 'clip.avi'], out, settings)
     assert not list(out.glob('*.mp4')) and not list(out.glob('*.json'))
+    (out / 'clip' / '000001.npz').unlink()  # lost since
     again = Estimator()
-    estimate(again, [tmp_path / 'clip.avi'], out, Settings('w'))
-    assert len(again.focals) == 5 and len(set(again.focals)) == 1  # no samples, five frames
-    assert count_frames(out / 'clip_depth.mp4') == 9
-    assert {path.name for path in out.iterdir()} == {'clip_depth.mp4', 'clip.json', 'summary.jsonl'}
-    estimate(again, [tmp_path / 'clip.avi'], out, Settings('w'))
-    assert len(again.focals) == 5
+    estimate(again, [tmp_path / 'clip.avi'], out, settings)
+    assert len(again.focals) == 6 and len(set(again.focals)) == 1  # no samples, six frames
+    assert count_frames(out / 'clip_depth.mp4') == len(focals(out / 'clip')) == 9
+    assert {path.name for path in out.iterdir()} == {
+        *('clip', 'clip_depth.mp4', 'clip.json', 'summary.jsonl')
+    }
+    estimate(again, [tmp_path / 'clip.avi'], out, settings)
+    assert len(again.focals) == 6
+
+
+def test_what_a_video_that_was_cut_off_has_of_other_settings_is_made_anew(tmp_path):
+    make_video(tmp_path / 'clip.avi')
+    with pytest.raises(KeyboardInterrupt):
+        estimate(Estimator(9 + 4), [tmp_path / 'clip.avi'], tmp_path, Settings('w'))
+    other = Estimator()
+    estimate(other, [tmp_path / 'clip.avi'], tmp_path, Settings('w', focal_px=90.0))
+    assert other.focals == [90.0] * 18  # samples and frames
 
 
 def test_bad_files_are_listed_and_the_others_done(folder, tmp_path):
     (folder / 'f1.png').write_bytes(b'no picture')
+    (folder / 'f3.png').write_bytes((folder / 'f3.png').read_bytes()[:-20])  # of the sequence
     (folder / 'empty.mp4').write_bytes(b'')
     (folder / 'noise.avi').write_bytes(b'RIFF' + bytes(1000))
     out = tmp_path / 'out'
     settings = Settings('w', formats=('png16',))
     failures = estimate(Estimator(), [folder], out, settings)
-    assert len(failures) == 3
+    assert len(failures) == 4
     assert {failure.split(': ')[0].rsplit('/')[-1] for failure in failures} == {
-        'f1.png',
-        'empty.mp4',
-        'noise.avi',
+        *('f1.png', 'f3.png', 'empty.mp4', 'noise.avi')
     }
-    assert len(list(out.glob('*_mm.png'))) == 4
+    assert len(list(out.glob('*_mm.png'))) == 3
     assert records(out)['f1.png']['status'] == 'failed'
     picture(folder / 'f1.png', brightness=20)  # repaired
     failures = estimate(Estimator(), [folder], out, settings)
-    assert len(failures) == 2 and records(out)['f1.png']['status'] == 'done'
+    assert len(failures) == 3 and records(out)['f1.png']['status'] == 'done'
     assert len((out / 'summary.jsonl').read_text().splitlines()) == 7
 
 
@@ -356,6 +424,16 @@ def test_an_answer_that_is_not_finite_is_the_fault_of_its_frame(folder, tmp_path
     assert [bool(np.isfinite(depth_m).all()) for depth_m in depths] == [False] + [True] * 8
     again = Blind()
     assert estimate(again, inputs, out, settings) == expected and not again.focals
+
+
+@pytest.mark.parametrize('fault', [ValueError('too small'), OutOfMemoryError('too little')])
+def test_a_picture_that_the_network_does_not_take_costs_no_other(tmp_path, fault):
+    for index, name in enumerate('abc'):
+        picture(tmp_path / f'{name}.png', brightness=50 * index)
+    estimator = Blind()
+    estimator.fault = fault
+    found = estimate(estimator, [tmp_path], tmp_path / 'out', Settings('w'))
+    assert found == [f'{tmp_path}/a.png: {fault}'] and len(estimator.focals) == 2
 
 
 def test_a_shorter_video_leaves_no_frame_of_the_longer_one(tmp_path):
@@ -437,7 +515,11 @@ def test_every_format_is_read_back(tmp_path):
     millimetres = cv2.imread(str(out / 'a.b_mm.png'), cv2.IMREAD_UNCHANGED)
     np.testing.assert_allclose(millimetres, depth_m * 1000, atol=0.51)
     assert cv2.imread(str(out / 'a.b_depth.png')).shape == (24, 32 + 90, 3)
-    assert b'element vertex 768' in (out / 'a.b.ply').read_bytes()[:200]
+    header, body = (out / 'a.b.ply').read_bytes().split(b'end_header\n')
+    vertices = np.frombuffer(body, [('xyz', '<f4', 3), ('rgb', 'u1', 3)])
+    points_m = unproject(depth_m, Intrinsics.from_focal(60.0, 32, 24))
+    assert b'element vertex 768' in header and (vertices['rgb'] == 10).all()
+    np.testing.assert_array_equal(vertices['xyz'], points_m.reshape(-1, 3))
     camera = json.loads((out / 'a.b.json').read_text())
     assert (camera['width'], camera['height'], camera['cx']) == (32, 24, 15.5)
     assert camera['focal_source'] == 'network' and camera['fx'] == 60.0
@@ -479,6 +561,9 @@ def test_results_do_not_overwrite_inputs(tmp_path):
         estimate(estimator, inputs, tmp_path, Settings('w'))
     assert estimator.focals == [] and (tmp_path / 'x_depth.png').read_bytes() == before
     assert estimate(estimator, inputs, tmp_path, Settings('w', formats=('npz',))) == []
+    videos = [tmp_path / f'{name}.mp4' for name in ('clip', 'clip_depth')]
+    with pytest.raises(WriteError, match='clip_depth.mp4 is an input, and .*/clip.mp4 would'):
+        estimate(estimator, videos, tmp_path, Settings('w'))
 
 
 def test_what_is_there_of_another_video_is_not_thrown_away(tmp_path):
@@ -494,27 +579,32 @@ def test_what_is_there_of_another_video_is_not_thrown_away(tmp_path):
     assert len(again.focals) == 5
 
 
-def test_a_video_that_does_not_come_out_whole_is_no_result(tmp_path, monkeypatch):
+@pytest.mark.parametrize('left', [0, 1])
+def test_a_video_that_does_not_come_out_whole_is_no_result(tmp_path, monkeypatch, left):
     picture(tmp_path / '0.jpg', size=(64, 48))
+    writer = cv2.VideoWriter
 
     class Silent:  # what OpenCV does when the disk is full: nothing
-        fourcc = staticmethod(cv2.VideoWriter.fourcc)
+        fourcc = staticmethod(writer.fourcc)
 
-        def __init__(self, *args):
-            pass
+        def __init__(self, *arguments):
+            self.real, self.left = writer(*arguments) if left else None, left
 
         def isOpened(self):  # noqa: N802
             return True
 
         def write(self, frame):
-            pass
+            if self.left:
+                self.left -= 1
+                self.real.write(frame)
 
         def release(self):
-            pass
+            if self.real:
+                self.real.release()
 
     monkeypatch.setattr(cv2, 'VideoWriter', Silent)
-    with pytest.raises(WriteError, match='disk full'):
-        write_video(tmp_path / 'v.mp4', [tmp_path / '0.jpg'], 10.0)
+    with pytest.raises(WriteError, match='did not come out whole; is the disk full'):
+        write_video(tmp_path / 'v.mp4', [tmp_path / '0.jpg'] * 2, 10.0)
     assert [path.name for path in tmp_path.iterdir()] == ['0.jpg']
 
 

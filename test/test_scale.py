@@ -9,6 +9,7 @@ from depth_pro_ros.camera import Intrinsics
 from depth_pro_ros.scale import (
     LEAST,
     MAX_FACTOR,
+    MIN_FACTOR,
     ScaleAnchor,
     ScaleError,
     depth_along_axis,
@@ -70,6 +71,9 @@ def test_where_no_floor_is_seen_there_is_no_height():
     noise = np.random.default_rng(0).uniform(0.5, 9.0, (120, 160)).astype(np.float32)
     with pytest.raises(ScaleError, match='no floor is seen'):
         height_above_floor(noise, CAMERA)
+    for depth in (floor_depth(1.3, 60.0), floor_depth(1.3, 0.0, wall_m=3.0)):  # a ramp; a strip
+        with pytest.raises(ScaleError, match='no floor is seen'):
+            height_above_floor(depth, CAMERA)
 
 
 def test_the_depth_along_the_axis_is_that_inside_the_cone():
@@ -84,6 +88,12 @@ def test_the_depth_along_the_axis_is_that_inside_the_cone():
         depth_along_axis(depth, CAMERA, np.radians(8.0))
     with pytest.raises(ScaleError, match='field of view of the rangefinder is nan'):
         depth_along_axis(depth, CAMERA, float('nan'))
+    halves = np.full((120, 160), 9.0, np.float32)
+    halves[:60] = 4.0
+    assert depth_along_axis(halves, CAMERA, np.radians(60.0), 0.1) == 4.0  # higher than the picture
+    halves[60:] = halves[:, 80:] = np.nan
+    with pytest.raises(ScaleError, match='not known'):  # a quarter is too little
+        depth_along_axis(halves, CAMERA, np.radians(8.0))
 
 
 def test_another_focal_length_or_camera_starts_anew():
@@ -98,7 +108,7 @@ def test_another_focal_length_or_camera_starts_anew():
 
     assert learned('front', 500.0) == 1.0
     assert learned('front', 505.0) == pytest.approx(1.2)  # the same, as far as one can tell
-    assert learned('front', 600.0) == pytest.approx(1.0)  # 1.2 times 500 px: depth stays as it was
+    assert learned('front', 550.0) == pytest.approx(1.2 * 500 / 550)  # depth stays as it was
     assert learned('rear', 530.0) == 1.0
     assert learned('rear', None) == pytest.approx(1.2)
     assert learned('rear', None) == pytest.approx(1.2)
@@ -118,6 +128,8 @@ def test_a_zoom_and_a_focal_length_that_nothing_was_measured_with_leave_the_fact
     assert anchor.factor == pytest.approx(1.5 * 500 / 400)  # and then zooms
     anchor.use_camera('front', 100.0)
     assert anchor.factor == MAX_FACTOR
+    anchor.use_camera('front', 2000.0)
+    assert anchor.factor == MIN_FACTOR
 
 
 def test_measurements_before_another_focal_length_do_not_count_any_more():

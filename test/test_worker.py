@@ -301,10 +301,12 @@ def test_an_error_ends_nothing(log, item):
         wait_until(lambda: 'deliver 1' in log.events)
 
 
-def test_a_failure_beside_the_items_ends_it(log):
+@pytest.mark.parametrize('beside', [False, True], ids=['on the CPU', 'on a device'])
+def test_a_failure_beside_the_items_ends_it(log, beside):
     def refuse(key: str, item: int, error: Exception) -> None:
         raise RuntimeError('no log')
 
+    log.compute = lambda item, on_wait: on_wait() if beside else None
     worker = log.worker()
     worker._on_error = refuse
     worker.start()

@@ -65,7 +65,7 @@ class Run:
         except OSError:
             return None
         record = read_record(record_path)
-        if record is None or record.get('input') != source.key:
+        if record is None:
             return None
         made = record.get('input_stamp'), record.get('recipe')
         return record if made == (stamp, self.recipe) else None
