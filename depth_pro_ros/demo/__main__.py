@@ -40,7 +40,8 @@ def main() -> int:
     parser.add_argument('--output', type=Path, default=Path('demo'), metavar='DIR')
     args = parser.parse_args()
     for number in (signal.SIGHUP, signal.SIGTERM):  # as of a terminal that is closed
-        signal.signal(number, signal.default_int_handler)
+        if signal.getsignal(number) != signal.SIG_IGN:  # as nohup lets it
+            signal.signal(number, signal.default_int_handler)
     isolate()
     node = start_node(args.weights)
     try:

@@ -53,8 +53,10 @@ def evaluate(
                 raise
             except NoDepthError:
                 without_depth.append(frame.name)
-            except Exception as error:
+            except (RuntimeError, ValueError, OSError, ArithmeticError) as error:
                 failures.append(f'{frame.name}: {error}')
+            except Exception as error:  # of damaged data, and not made for people
+                failures.append(f'{frame.name}: {error!r}')
             else:
                 scores.append(found)
     finally:

@@ -91,7 +91,7 @@ def examine(node: Node) -> list[Check]:
         for topic, _ in node.get_topic_names_and_types()
     }
     publishers = {topic: node.get_publishers_info_by_topic(topic) for topic in subscriptions}
-    running = any(name.endswith(f'/{NODE}') for name in others)
+    running = next((name for name in sorted(others) if name.endswith(f'/{NODE}')), '')
     inputs = ends(subscriptions) if running else [End(*each, INPUT_QOS) for each in INPUTS.items()]
     outputs = ends(publishers) if running else [End(*each, OUTPUT_QOS) for each in OUTPUTS.items()]
     checks = [
@@ -143,13 +143,13 @@ def mismatch(end: End, peer: TopicEndpointInfo, verb: str) -> tuple[str, str] | 
     return f'with another QoS ({reason})', 'change the peer, or set qos_overrides of our node'
 
 
-def check_images(inputs: list[End], publishers: Endpoints, running: bool) -> list[Check]:
-    """Say where images are, unless they come to the node already."""
+def check_images(inputs: list[End], publishers: Endpoints, running: str) -> list[Check]:
+    """Say where images are, unless they come to the node already, whose name is `running`."""
     if any(publishers.get(end.topic) for end in inputs if end.kind in (IMAGE, COMPRESSED)):
         return []
     wanted = ' or '.join(end.topic for end in inputs if end.kind in (IMAGE, COMPRESSED))
     if not wanted:
-        remedy = f'`ros2 lifecycle get /{NODE}`: it must be active, and ~/enable must not be off'
+        remedy = f'`ros2 lifecycle get {running}`: it must be active, and ~/enable must not be off'
         return [Check('ROS graph', 'warn', 'our node is up, but takes no images', remedy)]
     images = sorted(
         topic

@@ -142,7 +142,7 @@ class NodeParameters:
     rectify: bool = _parameter(
         False,
         'remove the lens distortion that camera_info tells of; false: the image stays as it is, '
-        'and of a topic with image_raw in its name K holds, of others P',
+        "and its focal length is K's where its topic has image_raw in its name, else P's",
     )
     depth_encoding: str = _parameter(
         '32FC1',

@@ -116,8 +116,9 @@ class Services:
 
     @property
     def is_asked(self) -> bool:
-        """Whether somebody waits for a frame."""
-        return self._once is not None
+        """Whether a frame that was asked for has come, and waits."""
+        with self._lock:
+            return self._once is not None and bool(self._once.waiting - self._once.unseen)
 
     def takes(self, camera: str, frame: Frame) -> bool:
         """Executor's thread: tell whether a camera's frame is one that is asked for."""

@@ -75,7 +75,8 @@ class Frames:
             except ImportError:  # not this frame's fault, but that of all
                 raise
             except Exception as error:
-                tqdm.write(f'left out: {error}')
+                told = isinstance(error, RuntimeError | ValueError | OSError | ArithmeticError)
+                tqdm.write(f'left out: {error if told else repr(error)}')
                 self._kept[index] = None
         return self._kept[index]
 

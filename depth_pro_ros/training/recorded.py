@@ -128,7 +128,9 @@ def check_one_view(bag: Bag, images: Topic, depths: Topic) -> None:
 
     Drivers put registered depth into that of the pictures, as depth_image_proc asks for it.
     """
-    of_images, of_depths = (bag.first(topic).header.frame_id for topic in (images, depths))
+    of_images, of_depths = (
+        bag.first(topic).header.frame_id.lstrip('/') for topic in (images, depths)
+    )
     if of_images and of_depths and of_images != of_depths:
         raise BagError(
             f'{bag.path}: {images[0].topic} is seen from {of_images}, but {depths[0].topic} from '

@@ -17,6 +17,7 @@ from depth_pro_ros.evaluation.datasets import find_frames, rooms
 from depth_pro_ros.evaluation.frame import DataError, Truth
 from depth_pro_ros.evaluation.frame import Frame as MeasuredFrame
 from depth_pro_ros.images import PICTURES, ImageError, find_pictures, read_picture
+from depth_pro_ros.network import DepthProConfig
 from depth_pro_ros.training.frames import FAR_M, Frames, resize_known
 from depth_pro_ros.training.recorded import bag_pictures, bag_truths
 from depth_pro_ros.training.rooms import Frame
@@ -85,6 +86,11 @@ def read_measured(
         raise DataError(f'{frame.name} has no focal length: give --focal-px')
     truth = replace(truth, focal_px=truth.focal_px or focal_px)
     return training_frame(truth, shorter_px, frame.min_depth_m, max_depth_m)
+
+
+def kept_px(config: DepthProConfig) -> int:
+    """Give the most that a network learns from of the shorter side of a picture."""
+    return max(SHORTER_PX, config.image_size)
 
 
 def kept_size(rgb: NDArray[np.uint8], shorter_px: int) -> tuple[int, int]:

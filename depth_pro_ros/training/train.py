@@ -143,7 +143,7 @@ def train_stage(
     )
     trained: list[Tensor] = [*encoder, *others]
     average = [p.detach().clone() for p in trained]
-    done, recent = 0, list[dict[str, float]]()
+    done, recent, settled = 0, list[dict[str, float]](), True
     if 'optimizer' in saved:
         optimizer.load_state_dict(saved['optimizer'])
         average = [mean.to(p.device) for mean, p in zip(saved['average'], trained, strict=True)]
@@ -169,25 +169,26 @@ def train_stage(
             if skipped == MOST_SKIPPED:
                 raise ValueError(
                     f'nothing was learned in {skipped} steps in a row, as their gradients were not '
-                    'finite: give a lower --rate'
+                    'finite: delete the .state and begin anew with a lower --rate'
                 )
-            done = 0  # as long as weights are half changed
+            settled = False
             if not skipped:
                 optimizer.step()
             with torch.no_grad():
                 decay = min(EMA_DECAY, (step + 1) / (step + 10))
                 torch._foreach_lerp_(average, trained, 1 - decay)
             recent.append(losses)
-            if (step + 1) % LOG_STEPS == 0:
+            done = step + 1
+            if done % LOG_STEPS == 0:
                 means = mean_losses(recent)
                 steps.set_postfix(loss=f'{means["loss"]:.3f}', skipped=f'{means["skipped"]:.0%}')
-                write_line(log, {'stage': stage.name, 'step': step + 1, **means})
+                write_line(log, {'stage': stage.name, 'step': done, **means})
                 recent.clear()
-            done = step + 1
+            settled = True
             if time.monotonic() > next_save or done == stage.steps:
                 next_save = save_steps()
     except KeyboardInterrupt:
-        if done:
+        if settled:
             save_steps()
         raise
     with torch.no_grad():
