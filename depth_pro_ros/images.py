@@ -146,7 +146,8 @@ def depth_scale_bar(near_m: float, far_m: float, height: int) -> NDArray[np.uint
         metres = 1.0 / float(inverse[int(row), 0])
         y = int(np.clip(row, 10, height - 6))
         cv2.line(bar, (26, int(row)), (31, int(row)), (0, 0, 0), 1)
-        label = f'{metres:.1f} m' if metres < 100 else f'{metres:.0f} m'
+        decimals = 2 if metres < 10 else 1 if metres < 100 else 0
+        label = f'{metres:.{decimals}f} m'
         cv2.putText(
             bar, label, (34, y + 4), cv2.FONT_HERSHEY_SIMPLEX, 0.42, (0, 0, 0), 1, cv2.LINE_AA
         )
