@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from depth_pro_ros.bench.sides import SIDES, Setting, own_weights
-from depth_pro_ros.devices import choose_device, peak_memory_bytes
+from depth_pro_ros.devices import choose_device, keep_exact, peak_memory_bytes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,8 +77,8 @@ class Worker:
 def serve(pipe: Connection, side: str, setting: Setting, rgb: NDArray[np.uint8]) -> None:
     """Load a side, warm it up, and run the picture as often as asked."""
     try:
-        torch.backends.cudnn.allow_tf32 = False  # fp32 is the reference, and shall be that
         target = choose_device(setting.device)
+        keep_exact(target, torch.float32)  # which is the reference
         with tempfile.TemporaryDirectory() as folder:
             weights = own_weights(side, setting.weights, Path(folder))
             began = time.perf_counter()

@@ -184,8 +184,8 @@ def run_train(args: argparse.Namespace) -> int:
         raise ValueError('--panoramas asks for --init with weights that know depth already')
     torch.manual_seed(args.seed)
     network = start_network(args.init, args.preset, args.tile_size)
-    how = vars(args) | {'shorter_px': kept_px(network.config)}
-    how = {key: how[key] for key in ('topic', 'depth_topic', 'focal_px', 'every', 'shorter_px')}
+    named = ('topic', 'depth_topic', 'focal_px', 'every')
+    how = {name: getattr(args, name) for name in named} | {'shorter_px': kept_px(network.config)}
     parts = [open_frames(path, **how) for path in args.data]
     if args.held_out:
         rest = [open_frames(args.held_out, **how)]

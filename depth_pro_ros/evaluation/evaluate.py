@@ -11,7 +11,7 @@ from rich.console import Console
 from tqdm import tqdm
 
 from depth_pro_ros.estimator import DepthEstimator
-from depth_pro_ros.evaluation.frame import Frame, NoDepthError
+from depth_pro_ros.evaluation.frame import Frame, NoDepthError, told
 from depth_pro_ros.evaluation.score import FrameScore, score
 from depth_pro_ros.evaluation.sheet import ContactSheet
 from depth_pro_ros.evaluation.table import as_json, as_markdown, as_rich, make_rows
@@ -53,10 +53,8 @@ def evaluate(
                 raise
             except NoDepthError:
                 without_depth.append(frame.name)
-            except (RuntimeError, ValueError, OSError, ArithmeticError) as error:
-                failures.append(f'{frame.name}: {error}')
-            except Exception as error:  # of damaged data, and not made for people
-                failures.append(f'{frame.name}: {error!r}')
+            except Exception as error:
+                failures.append(f'{frame.name}: {told(error)}')
             else:
                 scores.append(found)
     finally:

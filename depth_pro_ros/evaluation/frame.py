@@ -17,6 +17,12 @@ class NoDepthError(DataError):
     """A picture without true depth within the limits: nothing to measure, and nobody's fault."""
 
 
+def told(error: Exception) -> str:
+    """Give what is wrong with a frame: the message, or all of an error that is not for people."""
+    for_people = isinstance(error, RuntimeError | ValueError | OSError | ArithmeticError)
+    return str(error) if for_people else repr(error)
+
+
 @dataclasses.dataclass(frozen=True)
 class Truth:
     """A picture and what is known of its depth."""

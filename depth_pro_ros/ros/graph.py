@@ -145,9 +145,9 @@ def mismatch(end: End, peer: TopicEndpointInfo, verb: str) -> tuple[str, str] | 
 
 def check_images(inputs: list[End], publishers: Endpoints, running: str) -> list[Check]:
     """Say where images are, unless they come to the node already, whose name is `running`."""
-    if any(publishers.get(end.topic) for end in inputs if end.kind in (IMAGE, COMPRESSED)):
+    wanted = [end.topic for end in inputs if end.kind in (IMAGE, COMPRESSED)]
+    if any(publishers.get(topic) for topic in wanted):
         return []
-    wanted = ' or '.join(end.topic for end in inputs if end.kind in (IMAGE, COMPRESSED))
     if not wanted:
         remedy = f'`ros2 lifecycle get {running}`: it must be active, and ~/enable must not be off'
         return [Check('ROS graph', 'warn', 'our node is up, but takes no images', remedy)]
@@ -157,5 +157,5 @@ def check_images(inputs: list[End], publishers: Endpoints, running: str) -> list
         if any(each.topic_type in (IMAGE, COMPRESSED) and each.node_name != NODE for each in infos)
     )
     remedy = f'images are on {", ".join(images)}: remap with image:=TOPIC' if images else ''
-    found = f'nobody publishes images on {wanted}'
+    found = f'nobody publishes images on {" or ".join(wanted)}'
     return [Check('ROS graph', 'warn' if running else 'ok', found, remedy)]

@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from depth_pro_ros.camera import focal_from_fov, fov_from_focal
 from depth_pro_ros.devices import whole_memory_bytes
+from depth_pro_ros.evaluation.frame import told
 from depth_pro_ros.network import DepthProConfig, stretch
 from depth_pro_ros.training.rooms import Frame
 
@@ -75,8 +76,7 @@ class Frames:
             except ImportError:  # not this frame's fault, but that of all
                 raise
             except Exception as error:
-                told = isinstance(error, RuntimeError | ValueError | OSError | ArithmeticError)
-                tqdm.write(f'left out: {error if told else repr(error)}')
+                tqdm.write(f'left out: {told(error)}')
                 self._kept[index] = None
         return self._kept[index]
 
